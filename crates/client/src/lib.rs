@@ -1,0 +1,5 @@
+//! Everything a participant does, headless: signing in and keeping the session,
+//! joining a room, signalling, publishing, subscribing, recovering. Knows nothing
+//! of tauri, windows or the server's insides.
+
+pub mod api;

@@ -1,0 +1,7 @@
+//! Cameras, microphones, speakers, test sources, processing, codecs, jitter
+//! buffers, playout. Knows nothing of rooms, users or networks: RTP payloads go
+//! in and out as plain structs.
+
+mod api;
+
+pub use api::*;
