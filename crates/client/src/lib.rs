@@ -3,3 +3,8 @@
 //! of tauri, windows or the server's insides.
 
 pub mod api;
+mod reconnect_strategy;
+pub mod rest;
+pub mod session;
+mod signal;
+pub mod tls;
