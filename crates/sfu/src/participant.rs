@@ -1,0 +1,91 @@
+//! A participant of the room: its grants, its connections, and the state of
+//! the negotiation towards it.
+
+use std::collections::BTreeMap;
+
+use confab_types::{Bitrate, Grants, TrackKind, TrackSid};
+use str0m::IceCreds;
+use str0m::change::SdpPendingOffer;
+use str0m::media::Mid;
+
+use crate::allocation::Allocator;
+use crate::rate::RateMeter;
+use crate::{ConnectionId, TrackWish};
+
+/// An m-line of a subscriber connection.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub kind: TrackKind,
+    /// Known once it was offered.
+    pub mid: Option<Mid>,
+    /// Whether the subscriber should get the track.
+    pub wanted: bool,
+    pub wish: TrackWish,
+    /// The track is gone: the line can be forgotten once it is inactive.
+    pub orphaned: bool,
+}
+
+/// The offers towards a subscriber, one at a time:
+///
+/// ```text
+///        change            offer made           answer
+/// idle ---------> needed --------------> outstanding ------> idle, or needed if more changed meanwhile
+/// ```
+#[derive(Default)]
+pub(crate) struct Negotiation {
+    /// The offer that waits for its answer, and its text (told again if the client resumes meanwhile).
+    pub outstanding: Option<(SdpPendingOffer, String)>,
+    /// Something changed since the last offer.
+    pub needed: bool,
+    /// The next offer restarts ICE.
+    pub restart: bool,
+    /// Our credentials in the outstanding offer, if it restarts ICE.
+    pub restart_credentials: Option<IceCreds>,
+    /// The data channels were offered.
+    pub channels_offered: bool,
+}
+
+/// A participant.
+pub(crate) struct Participant {
+    pub grants: Grants,
+    pub auto_subscribe: bool,
+    pub publisher: Option<ConnectionId>,
+    pub subscriber: Option<ConnectionId>,
+    pub negotiation: Negotiation,
+    pub lines: BTreeMap<TrackSid, Line>,
+    pub allocator: Allocator,
+    pub sent: RateMeter,
+    /// What the prober was last told to look for.
+    probed: Bitrate,
+}
+
+impl Participant {
+    /// A participant with nothing sent or received yet.
+    pub fn new(grants: Grants, auto_subscribe: bool) -> Self {
+        Self {
+            grants,
+            auto_subscribe,
+            publisher: None,
+            subscriber: None,
+            negotiation: Negotiation::default(),
+            lines: BTreeMap::new(),
+            allocator: Allocator::default(),
+            sent: RateMeter::default(),
+            probed: Bitrate::ZERO,
+        }
+    }
+
+    /// Whether the prober should be told of this target: it differs by a tenth from the last one told.
+    pub fn is_news(&mut self, desired: Bitrate) -> bool {
+        let news = desired.as_bps().abs_diff(self.probed.as_bps()) > self.probed.as_bps() / 10;
+        if news {
+            self.probed = desired;
+        }
+        news
+    }
+
+    /// The track on one of its subscriber m-lines.
+    pub fn track_on(&self, mid: Mid) -> Option<&TrackSid> {
+        self.lines.iter().find(|(_, line)| line.mid == Some(mid)).map(|(track, _)| track)
+    }
+}

@@ -1,0 +1,434 @@
+//! One room: who is in it, what is announced, and the commands that change
+//! that. The packets' way is in `forwarding`, the negotiations are in
+//! `publisher` and `subscriber`, what happens by the clock in `ticks`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use confab_types::{Grants, ParticipantSid, TrackKind, TrackSid};
+use str0m::net::Receive;
+use str0m::{Candidate, Event as RtcEvent, IceConnectionState, IceCreds, Output as RtcOutput};
+use tracing::debug;
+
+use crate::connection::{Connection, ConnectionId, Fault};
+use crate::participant::Participant;
+use crate::speakers::Speakers;
+use crate::track::Track;
+use crate::{
+    DataKind, Event, Input, LinkState, Output, RoomCounters, SfuError, Target, TrackAnnouncement, TrackCounters, TrackWish,
+};
+
+/// Tracks that one participant may have announced at a time.
+const MAX_TRACKS: usize = 32;
+
+/// A connection that asks to be called again at once is served this often before others get their turn.
+const MAX_ROUNDS: usize = 64;
+
+/// What a room is made of.
+pub struct RoomConfig {
+    /// The addresses that clients are told.
+    pub candidates: Vec<Candidate>,
+    /// The certificate of every connection; without one each makes its own.
+    pub certificate: Option<crate::net::DtlsCert>,
+    /// Draws ICE credentials. The ufrag may tell the driver to which room and connection a packet belongs.
+    pub credentials: Box<dyn FnMut(ConnectionId) -> IceCreds + Send>,
+}
+
+/// A room.
+pub struct Room {
+    pub(crate) config: RoomConfig,
+    pub(crate) now: Instant,
+    pub(crate) connections: BTreeMap<ConnectionId, Connection>,
+    pub(crate) participants: BTreeMap<ParticipantSid, Participant>,
+    pub(crate) tracks: BTreeMap<TrackSid, Track>,
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) dirty: Vec<ConnectionId>,
+    pub(crate) speakers: Speakers,
+    pub(crate) next_tick: Option<Instant>,
+    pub(crate) keyframes_wanted: bool,
+    pub(crate) refused: u64,
+    next_connection: u32,
+}
+
+impl Room {
+    /// An empty room.
+    pub fn new(config: RoomConfig, now: Instant) -> Self {
+        Self {
+            config,
+            now,
+            connections: BTreeMap::new(),
+            participants: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+            outputs: VecDeque::new(),
+            dirty: Vec::new(),
+            speakers: Speakers::default(),
+            next_tick: None,
+            keyframes_wanted: false,
+            refused: 0,
+            next_connection: 0,
+        }
+    }
+
+    /// Whether a packet from an unknown address is for this connection (a STUN request with its credentials).
+    pub fn accepts(&self, id: ConnectionId, packet: Receive<'_>) -> bool {
+        let input = str0m::Input::Receive(self.now, packet);
+        self.connections.get(&id).is_some_and(|c| c.rtc.accepts(&input))
+    }
+
+    /// Hands in a packet, or that time has passed.
+    pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        self.advance(now);
+        match input {
+            Input::Receive(id, packet) => {
+                let Some(connection) = self.connections.get_mut(&id) else { return };
+                if let Err(fault) = connection.receive(self.now, packet) {
+                    debug!(connection = id.0, ?fault, "a packet could not be used");
+                }
+                self.drain(id);
+            }
+            Input::Timeout => {
+                let due: Vec<ConnectionId> =
+                    self.connections.iter().filter(|(_, c)| c.timeout <= self.now).map(|(id, _)| *id).collect();
+                due.into_iter().for_each(|id| self.touch(id));
+                if self.next_tick.is_some_and(|at| at <= self.now) {
+                    self.tick();
+                }
+            }
+        }
+    }
+
+    /// The next thing to do. Call until it gives a timeout, after every input and command.
+    pub fn poll_output(&mut self) -> Output {
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return output;
+            }
+            if self.keyframes_wanted {
+                self.keyframes_wanted = false;
+                self.ask_keyframes();
+            }
+            let Some(id) = self.dirty.pop() else { break };
+            self.pump(id);
+        }
+        let connections = self.connections.values().map(|c| c.timeout);
+        let next = connections.chain(self.next_tick).min();
+        Output::Timeout(next.unwrap_or(self.now + Duration::from_secs(3600)))
+    }
+
+    /// Adds a participant. With `can_subscribe` its first offer comes at once, tracks or none.
+    pub fn add_participant(&mut self, now: Instant, who: &ParticipantSid, grants: Grants, auto_subscribe: bool) {
+        self.advance(now);
+        self.remove_participant(now, who);
+        let can_subscribe = grants.can_subscribe;
+        self.participants.insert(who.clone(), Participant::new(grants, auto_subscribe));
+        if can_subscribe {
+            self.open_subscriber(who);
+        }
+    }
+
+    /// Removes a participant, its tracks and its connections.
+    pub fn remove_participant(&mut self, now: Instant, who: &ParticipantSid) {
+        self.advance(now);
+        let Some(participant) = self.participants.remove(who) else { return };
+        let own: Vec<TrackSid> = self.tracks.iter().filter(|(_, t)| t.owner == *who).map(|(sid, _)| sid.clone()).collect();
+        own.iter().for_each(|track| self.drop_track(track));
+        for track in self.tracks.values_mut() {
+            track.downlinks.retain(|d| d.subscriber != *who);
+        }
+        for id in [participant.publisher, participant.subscriber].into_iter().flatten() {
+            self.close_connection(id);
+        }
+    }
+
+    /// New grants, in force at once. Tracks no longer allowed end.
+    pub fn set_grants(&mut self, now: Instant, who: &ParticipantSid, grants: Grants) -> Result<(), SfuError> {
+        self.advance(now);
+        let participant = self.participants.get_mut(who).ok_or(SfuError::NoParticipant)?;
+        let gained = grants.can_subscribe && !participant.grants.can_subscribe;
+        let lost = !grants.can_subscribe && participant.grants.can_subscribe;
+        participant.grants = grants;
+        if lost {
+            participant.lines.values_mut().for_each(|line| line.wanted = false);
+            self.renegotiate(who);
+        } else if gained {
+            if participant.subscriber.is_none() {
+                self.open_subscriber(who);
+            } else {
+                self.subscribe_to_all(who);
+            }
+        }
+        self.bind_tracks(who);
+        Ok(())
+    }
+
+    /// A track that may now arrive.
+    pub fn announce_track(&mut self, now: Instant, who: &ParticipantSid, track: TrackAnnouncement) -> Result<(), SfuError> {
+        self.advance(now);
+        let participant = self.participants.get(who).ok_or(SfuError::NoParticipant)?;
+        if !participant.grants.can_publish(track.source) {
+            return Err(SfuError::NotAllowed);
+        }
+        if self.tracks.values().filter(|t| t.owner == *who).count() >= MAX_TRACKS {
+            return Err(SfuError::TooManyTracks);
+        }
+        self.tracks.insert(track.sid.clone(), Track::new(who.clone(), track));
+        self.bind_tracks(who);
+        Ok(())
+    }
+
+    /// Stops and forgets a track.
+    pub fn remove_track(&mut self, now: Instant, who: &ParticipantSid, sid: &TrackSid) {
+        self.advance(now);
+        if self.tracks.get(sid).is_some_and(|t| t.owner == *who) {
+            self.drop_track(sid);
+        }
+    }
+
+    /// Muted tracks are not forwarded.
+    pub fn set_muted(&mut self, now: Instant, who: &ParticipantSid, sid: &TrackSid, muted: bool) {
+        self.advance(now);
+        let Some(track) = self.tracks.get_mut(sid).filter(|t| t.owner == *who) else { return };
+        if track.announcement.muted == muted {
+            return;
+        }
+        track.announcement.muted = muted;
+        if muted {
+            track.pause_downlinks();
+        } else {
+            track.want_keyframes_for_waiting();
+            self.keyframes_wanted = true;
+        }
+    }
+
+    /// Subscribes to or unsubscribes from a track.
+    pub fn subscribe(&mut self, now: Instant, who: &ParticipantSid, sid: &TrackSid, on: bool) -> Result<(), SfuError> {
+        self.advance(now);
+        let participant = self.participants.get(who).ok_or(SfuError::NoParticipant)?;
+        let track = self.tracks.get(sid).ok_or(SfuError::NoTrack)?;
+        if on && (!participant.grants.can_subscribe || track.owner == *who) {
+            return Err(SfuError::NotAllowed);
+        }
+        self.set_wanted(who, sid, on);
+        self.renegotiate(who);
+        Ok(())
+    }
+
+    /// What a subscriber wants of a track.
+    pub fn set_wish(&mut self, now: Instant, who: &ParticipantSid, sid: &TrackSid, wish: TrackWish) {
+        self.advance(now);
+        let Some(line) = self.participants.get_mut(who).and_then(|p| p.lines.get_mut(sid)) else { return };
+        line.wish = wish;
+        if let Some(downlink) = self.tracks.get_mut(sid).and_then(|t| t.downlink_to(who)) {
+            downlink.wish = wish;
+            if !wish.enabled {
+                downlink.rewriter.pause();
+            }
+        }
+        self.allocate(who);
+    }
+
+    /// Sends a data packet down the subscriber connections of `to`.
+    pub fn send_data(&mut self, now: Instant, to: &[ParticipantSid], kind: DataKind, payload: &[u8]) {
+        self.advance(now);
+        for who in to {
+            let Some(id) = self.participants.get(who).and_then(|p| p.subscriber) else { continue };
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            if !connection.data.send(&mut connection.rtc, kind, payload.to_vec()) {
+                debug!(%who, ?kind, "a data message was dropped: the receiver is too slow");
+            }
+            self.touch(id);
+        }
+    }
+
+    /// The counters now.
+    pub fn counters(&self) -> RoomCounters {
+        let counters = |(sid, track): (&TrackSid, &Track)| TrackCounters {
+            sid: sid.clone(),
+            participant: track.owner.clone(),
+            packets_in: track.packets_in,
+            bytes_in: track.bytes_in,
+            packets_out: track.packets_out,
+            keyframe_requests: track.keyframe_requests,
+        };
+        RoomCounters { tracks: self.tracks.iter().map(counters).collect(), refused_packets: self.refused }
+    }
+
+    pub(crate) fn advance(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    /// Marks a connection as changed: it is pumped before the next timeout is told.
+    pub(crate) fn touch(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id)
+            && !connection.dirty
+        {
+            connection.dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    pub(crate) fn open_connection(&mut self, who: &ParticipantSid, target: Target) -> ConnectionId {
+        let id = ConnectionId(self.next_connection);
+        self.next_connection += 1;
+        let credentials = (self.config.credentials)(id);
+        let connection = Connection::new(&self.config, self.now, who.clone(), target, credentials);
+        self.connections.insert(id, connection);
+        self.touch(id);
+        id
+    }
+
+    /// Closes a connection, telling the other side if it can still be told.
+    pub(crate) fn close_connection(&mut self, id: ConnectionId) {
+        let Some(mut connection) = self.connections.remove(&id) else { return };
+        let _ = connection.guard(|rtc| rtc.close());
+        let _ = connection.tick(self.now);
+        while let Ok(RtcOutput::Transmit(_) | RtcOutput::Event(_)) = connection.poll().inspect(|output| {
+            if let RtcOutput::Transmit(t) = output {
+                self.outputs.push_back(Output::Transmit(id, copy(t)));
+            }
+        }) {}
+        self.outputs.push_back(Output::Event(Event::ConnectionClosed(id)));
+    }
+
+    fn pump(&mut self, id: ConnectionId) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.dirty = false;
+        if let Err(fault) = connection.tick(now) {
+            self.fail(id, &fault);
+            return;
+        }
+        self.drain(id);
+    }
+
+    /// Takes everything out of a connection.
+    pub(crate) fn drain(&mut self, id: ConnectionId) {
+        let now = self.now;
+        let mut rounds = 0;
+        while let Some(connection) = self.connections.get_mut(&id) {
+            match connection.poll() {
+                Ok(RtcOutput::Transmit(transmit)) => self.outputs.push_back(Output::Transmit(id, transmit)),
+                Ok(RtcOutput::Event(event)) => self.on_event(id, event),
+                Ok(RtcOutput::Timeout(at)) if at <= now && rounds < MAX_ROUNDS => {
+                    rounds += 1;
+                    if let Err(fault) = connection.tick(now) {
+                        self.fail(id, &fault);
+                        return;
+                    }
+                }
+                Ok(RtcOutput::Timeout(at)) => {
+                    connection.timeout = at.max(now + Duration::from_micros(500));
+                    if !connection.rtc.is_alive() {
+                        self.set_link(id, LinkState::Failed);
+                    }
+                    return;
+                }
+                Err(fault) => {
+                    self.fail(id, &fault);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, id: ConnectionId, fault: &Fault) {
+        debug!(connection = id.0, ?fault, "a connection failed");
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.rtc.disconnect();
+            connection.timeout = self.now + Duration::from_secs(3600);
+        }
+        self.set_link(id, LinkState::Failed);
+    }
+
+    fn on_event(&mut self, id: ConnectionId, event: RtcEvent) {
+        match event {
+            RtcEvent::RtpPacket(packet) => self.forward(id, &packet),
+            RtcEvent::KeyframeRequest(request) => self.on_keyframe_request(id, request.mid),
+            RtcEvent::EgressBitrateEstimate(estimate) => self.on_estimate(id, &estimate),
+            RtcEvent::Connected => self.set_link(id, LinkState::Connected),
+            RtcEvent::IceConnectionStateChange(IceConnectionState::Disconnected) => self.set_link(id, LinkState::Disconnected),
+            RtcEvent::IceConnectionStateChange(s) if s.is_connected() => {
+                // The first time it takes DTLS too, which `Connected` tells.
+                if self.connections.get(&id).is_some_and(|c| c.link == Some(LinkState::Disconnected)) {
+                    self.set_link(id, LinkState::Connected);
+                }
+            }
+            RtcEvent::Closed => self.set_link(id, LinkState::Failed),
+            RtcEvent::ChannelOpen(channel, label) => {
+                if let Some(c) = self.connections.get_mut(&id) {
+                    c.data.opened(&mut c.rtc, channel, &label);
+                }
+            }
+            RtcEvent::ChannelClose(channel) => {
+                if let Some(c) = self.connections.get_mut(&id) {
+                    c.data.closed(channel);
+                }
+            }
+            RtcEvent::ChannelBufferedAmountLow(_) => {
+                if let Some(c) = self.connections.get_mut(&id) {
+                    c.data.flush(&mut c.rtc);
+                }
+            }
+            RtcEvent::ChannelData(data) => self.on_data(id, data.id, data.data),
+            _ => {}
+        }
+    }
+
+    fn on_data(&mut self, id: ConnectionId, channel: str0m::channel::ChannelId, payload: Vec<u8>) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let Some(kind) = connection.data.kind_of(channel) else { return };
+        let participant = connection.owner.clone();
+        if !self.participants.get(&participant).is_some_and(|p| p.grants.can_publish_data) {
+            self.refused += 1;
+            return;
+        }
+        self.emit(Event::Data { participant, kind, payload });
+    }
+
+    pub(crate) fn set_link(&mut self, id: ConnectionId, state: LinkState) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.link == Some(state) || connection.link == Some(LinkState::Failed) {
+            return;
+        }
+        connection.link = Some(state);
+        let (participant, target) = (connection.owner.clone(), connection.target);
+        match (target, state) {
+            (Target::Subscriber, _) => self.refresh_downlinks(&participant),
+            (Target::Publisher, LinkState::Failed) => self.end_tracks_of(&participant),
+            _ => {}
+        }
+        self.emit(Event::Link { participant, target, state });
+    }
+
+    pub(crate) fn emit(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Removes a track and everyone's m-line of it.
+    fn drop_track(&mut self, sid: &TrackSid) {
+        let Some(track) = self.tracks.remove(sid) else { return };
+        self.unbind(&track, sid);
+        let mut changed = Vec::new();
+        for (who, participant) in &mut self.participants {
+            if let Some(line) = participant.lines.get_mut(sid) {
+                line.wanted = false;
+                line.orphaned = true;
+                changed.push(who.clone());
+            }
+        }
+        changed.iter().for_each(|who| self.renegotiate(who));
+        if track.announcement.kind == TrackKind::Audio {
+            self.update_speakers();
+        }
+    }
+}
+
+/// `Transmit` has no `Clone`.
+fn copy(t: &str0m::net::Transmit) -> str0m::net::Transmit {
+    str0m::net::Transmit {
+        proto: t.proto,
+        source: t.source,
+        destination: t.destination,
+        contents: t.contents.to_vec().into(),
+    }
+}

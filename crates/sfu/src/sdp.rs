@@ -1,0 +1,110 @@
+//! The little of SDP that str0m does not tell: which client track is on which
+//! m-line, and our own ICE credentials after a restart. Text in, text out.
+
+use std::fmt::Write as _;
+
+use confab_types::TrackKind;
+use str0m::IceCreds;
+
+/// An SDP longer than this is refused unread. A browser's offer with 50 m-lines is about 200 kB.
+pub(crate) const MAX_SDP_BYTES: usize = 512 * 1024;
+
+/// An m-line of the remote side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MediaLine {
+    /// `a=mid`.
+    pub mid: String,
+    /// Sound or picture.
+    pub kind: TrackKind,
+    /// The track half of `a=msid`.
+    pub track_id: Option<String>,
+    /// Whether the remote side may send on it.
+    pub sending: bool,
+}
+
+/// The audio and video m-lines of a session description, in order.
+pub(crate) fn media_lines(sdp: &str) -> Vec<MediaLine> {
+    let mut lines = Vec::new();
+    let mut current: Option<MediaLine> = None;
+    for line in sdp.lines().map(str::trim_end) {
+        if let Some(m) = line.strip_prefix("m=") {
+            lines.extend(current.take().filter(|l| !l.mid.is_empty()));
+            current = start_line(m);
+            continue;
+        }
+        let Some(media) = &mut current else { continue };
+        match line {
+            "a=sendrecv" | "a=sendonly" => media.sending = true,
+            "a=recvonly" | "a=inactive" => media.sending = false,
+            _ => {
+                if let Some(mid) = line.strip_prefix("a=mid:") {
+                    media.mid = mid.trim().to_owned();
+                } else if let Some(msid) = line.strip_prefix("a=msid:") {
+                    media.track_id = msid.split_whitespace().nth(1).map(str::to_owned);
+                }
+            }
+        }
+    }
+    lines.extend(current.filter(|l| !l.mid.is_empty()));
+    lines
+}
+
+fn start_line(m: &str) -> Option<MediaLine> {
+    let mut words = m.split_whitespace();
+    let kind = match words.next()? {
+        "audio" => TrackKind::Audio,
+        "video" => TrackKind::Video,
+        _ => return None,
+    };
+    // Without a direction line sendrecv is meant (RFC 8866 section 6.7).
+    Some(MediaLine { mid: String::new(), kind, track_id: None, sending: true })
+}
+
+/// The same description with our ICE credentials. str0m draws its own on a restart, and the driver needs to know
+/// by the ufrag to which shard a packet belongs.
+pub(crate) fn with_credentials(sdp: &str, credentials: &IceCreds) -> String {
+    let mut out = String::with_capacity(sdp.len() + 64);
+    for line in sdp.lines() {
+        let _ = if line.starts_with("a=ice-ufrag:") {
+            write!(out, "a=ice-ufrag:{}\r\n", credentials.ufrag)
+        } else if line.starts_with("a=ice-pwd:") {
+            write!(out, "a=ice-pwd:{}\r\n", credentials.pass)
+        } else if let (true, Some((head, tail))) = (line.starts_with("a=candidate:"), line.split_once(" ufrag ")) {
+            let rest = tail.split_once(' ').map_or("", |(_, rest)| rest);
+            write!(out, "{head} ufrag {}{}{rest}\r\n", credentials.ufrag, if rest.is_empty() { "" } else { " " })
+        } else {
+            write!(out, "{line}\r\n")
+        };
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n\
+        a=msid:stream track-a\r\na=sendonly\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:1\r\n\
+        m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:2\r\na=inactive\r\na=msid:- track-v\r\n";
+
+    #[test]
+    fn each_m_line_tells_its_track_and_direction() {
+        let lines = media_lines(OFFER);
+        assert_eq!(lines.len(), 2);
+        assert_eq!((lines[0].mid.as_str(), lines[0].track_id.as_deref(), lines[0].sending), ("0", Some("track-a"), true));
+        assert_eq!((lines[1].mid.as_str(), lines[1].track_id.as_deref(), lines[1].sending), ("2", Some("track-v"), false));
+    }
+
+    #[test]
+    fn credentials_are_replaced_everywhere() {
+        let sdp = "a=ice-ufrag:old\r\na=ice-pwd:oldpass\r\na=candidate:1 1 udp 1 127.0.0.1 5 typ host ufrag old\r\n";
+        let ours = IceCreds { ufrag: "new".into(), pass: "newpass".into() };
+        let out = with_credentials(sdp, &ours);
+        assert!(!out.contains("old") && out.contains("ufrag new\r\n") && out.contains("a=ice-pwd:newpass\r\n"));
+    }
+
+    #[test]
+    fn nonsense_has_no_m_lines() {
+        assert!(media_lines("m=\r\nm=audio\r\n\u{0}a=mid:\r\nm=video").is_empty());
+    }
+}
