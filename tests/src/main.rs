@@ -1,1 +1,7 @@
-//! x
+//! The end-to-end tests: real windows, servers, browsers and devices. The programs
+//! under test must be built before; `scripts/test` does.
+
+mod bots;
+mod camera;
+mod strangers;
+mod windows;
