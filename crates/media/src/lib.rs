@@ -3,5 +3,6 @@
 //! in and out as plain structs.
 
 mod api;
+pub mod audio;
 
 pub use api::*;
