@@ -411,17 +411,15 @@ fn figures(report: &serde_json::Value) -> Vec<FigureView> {
             figures.push(FigureView { label: label.into(), value });
         }
     };
-    let ms = |name: &str| report.get(name).and_then(serde_json::Value::as_f64).map(|v| format!("{v:.0} ms"));
-    add("Time to join", ms("connectedMs"));
-    add("Round trip", ms("roundTripMs"));
-    let received = || {
-        let tracks = report.get("tracks").and_then(serde_json::Value::as_array);
-        tracks.into_iter().flatten().filter(|t| t["direction"] == "received")
-    };
+    let ms = |value: &serde_json::Value| value.as_f64().map(|v| format!("{v:.0} ms"));
+    add("Time to join", ms(&report["join"]["connectedMs"]));
+    add("Round trip", ms(&report["network"]["roundTripMs"]));
+    let received = || report["received"].as_array().into_iter().flatten();
     let sum = |name: &str| received().filter_map(|t| t.get(name)?.as_u64()).sum::<u64>();
     let packets = sum("packets");
     add("Packets lost", (packets > 0).then(|| format!("{:.1} %", sum("lost") as f64 * 100.0 / packets as f64)));
-    add("Picture freezes", received().any(|t| t["kind"] == "video").then(|| sum("freezes").to_string()));
+    let freezes = || received().filter_map(|t| t["video"]["freezes"].as_u64());
+    add("Picture freezes", freezes().next().map(|_| freezes().sum::<u64>().to_string()));
     figures
 }
 

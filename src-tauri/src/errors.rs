@@ -11,6 +11,12 @@ impl UiError {
         Self { code: code.into(), message: sentence_case(cause), next: sentence_case(next), field: None, retry_after: None }
     }
 
+    /// The sentence as two: the cause, and what to do.
+    pub fn sentences(sentence: &str) -> String {
+        let error = Self::new("", sentence);
+        format!("{} {}", error.message, error.next).trim().to_owned()
+    }
+
     /// Beside a field of the form.
     pub fn at(mut self, field: &str) -> Self {
         self.field = Some(field.into());

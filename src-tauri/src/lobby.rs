@@ -116,7 +116,8 @@ impl Lobby {
         SpeakerSpec::Device(self.speakers.chosen.clone())
     }
 
-    fn menu(&mut self, kind: DeviceKindDto) -> &mut DeviceMenu {
+    /// The menu of a kind.
+    pub fn menu(&mut self, kind: DeviceKindDto) -> &mut DeviceMenu {
         match kind {
             DeviceKindDto::Camera => &mut self.cameras,
             DeviceKindDto::Microphone => &mut self.microphones,

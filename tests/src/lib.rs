@@ -5,4 +5,5 @@
 pub mod browser;
 pub mod desktop;
 pub mod programs;
+pub mod relay;
 pub mod window;

@@ -3,5 +3,6 @@
 
 mod bots;
 mod camera;
+mod loss;
 mod strangers;
 mod windows;

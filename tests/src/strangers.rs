@@ -39,7 +39,7 @@ fn bot_saw_and_heard(report: &serde_json::Value) {
     let video = received(report, "video");
     assert!(video.iter().any(|t| t["frames"].as_u64() > Some(60)), "{report:#}");
     let audio = received(report, "audio");
-    let heard = |t: &serde_json::Value| (t["dominantHz"].as_f64().unwrap_or_default() - 700.0).abs() < 20.0;
+    let heard = |t: &serde_json::Value| (t["toneHz"].as_f64().unwrap_or_default() - 700.0).abs() < 20.0;
     assert!(audio.iter().any(|t| heard(t)), "{report:#}");
 }
 

@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_secs(15);
 pub fn timecodes(looks: &[Look]) -> Vec<u32> {
     let mut seen = Vec::new();
     for look in looks {
-        let found = pattern::read_timecode(&look.luma, Look::WIDTH, Look::HEIGHT, Look::WIDTH);
+        let found = pattern::read_timecode(&look.luma, Look::WIDTH as u32, Look::HEIGHT as u32, Look::WIDTH);
         if let Some(code) = found
             && seen.last() != Some(&code.millis)
         {
@@ -59,7 +59,7 @@ async fn picture_of(window: &Window, sid: &str) -> anyhow::Result<()> {
     .await
 }
 
-fn tone(samples: &[f32], hz: f32) -> f32 {
+fn tone(samples: &[f32], hz: f32) -> f64 {
     confab_media::audio::meter::tone_power(samples, RATE, hz)
 }
 
