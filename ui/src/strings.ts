@@ -45,7 +45,7 @@ export const strings = {
     submit: 'Sign in',
     busy: 'Signing in...',
     wait: (seconds: number) => `Wait ${seconds} s`,
-    kept: "Kept in this computer's keychain until you sign out.",
+    kept: 'You stay signed in on this computer. Your password is not kept.',
     serverMissing: 'Give the address of a server.',
     userMissing: 'Give your user name.',
     passwordMissing: 'Give your password.',

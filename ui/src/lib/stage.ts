@@ -17,6 +17,8 @@ interface Tile extends TileOptions {
   element: HTMLElement;
   rect: Rect;
   radius: number;
+  /** Around a picture that does not fill the tile. */
+  ground: string;
   dirty: boolean;
 }
 
@@ -49,7 +51,7 @@ export class Stage {
 
   /** Svelte action for a tile. */
   tile = (element: HTMLElement, options: TileOptions): { update: (o: TileOptions) => void; destroy: () => void } => {
-    this.#tiles.set(element, { ...options, element, rect: { ...NOWHERE }, radius: 0, dirty: true });
+    this.#tiles.set(element, { ...options, element, rect: { ...NOWHERE }, radius: 0, ground: '', dirty: true });
     this.#sizes.observe(element);
     this.invalidate();
     return {
@@ -114,7 +116,9 @@ export class Stage {
       const old = tile.rect;
       if (old.x === x && old.y === y && old.width === width && old.height === height) continue;
       tile.rect = { x, y, width, height };
-      tile.radius = (parseFloat(getComputedStyle(tile.element).borderTopLeftRadius) || 0) * ratio;
+      const style = getComputedStyle(tile.element);
+      tile.radius = (parseFloat(style.borderTopLeftRadius) || 0) * ratio;
+      tile.ground = style.getPropertyValue('--tile');
       moved = true;
     }
     return moved;
@@ -146,6 +150,10 @@ export class Stage {
     context.beginPath();
     context.roundRect(x, y, width, height, tile.radius);
     context.clip();
+    if (tile.fit === 'contain') {
+      context.fillStyle = tile.ground;
+      context.fillRect(x, y, width, height);
+    }
     const { from, to } = fitPicture(picture, tile.rect, tile.fit);
     if (tile.mirror) {
       context.translate(x * 2 + width, 0);
