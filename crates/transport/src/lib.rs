@@ -3,5 +3,20 @@
 //! LiveKit, and is the only user of `webrtc`. Everything outside sees these types.
 
 mod api;
+mod connection;
+mod data;
+mod estimator;
+mod events;
+mod interceptors;
+mod publish;
+mod receive;
+mod rtp_clock;
+mod sdp;
+mod sequence;
+mod setup;
+mod stats;
+mod vp8;
+mod wire;
 
 pub use api::*;
+pub use connection::WebRtcConnection;

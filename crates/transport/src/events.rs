@@ -1,0 +1,109 @@
+//! What the library reports, turned into `ConnectionEvent`s. The library calls from its
+//! own loop, which must not wait: everything is handed to tasks.
+
+use std::sync::{Arc, Weak};
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+use webrtc::data_channel::DataChannel;
+use webrtc::media_stream::track_remote::TrackRemote;
+use webrtc::peer_connection::{PeerConnectionEventHandler, RTCPeerConnectionIceEvent, RTCPeerConnectionState};
+
+use std::time::Instant;
+
+use crate::api::{CandidateInit, ConnectionEvent, ConnectionState};
+use crate::connection::Core;
+
+/// Events wait here for the client; more than this and data messages wait too.
+const EVENTS: usize = 256;
+
+/// Where events go in. Those of the connection itself are few and never wait; data waits for room.
+#[derive(Clone)]
+pub(crate) struct Events {
+    now: mpsc::UnboundedSender<ConnectionEvent>,
+    data: mpsc::Sender<ConnectionEvent>,
+}
+
+impl Events {
+    /// The way in, and what the client reads; ends when `token` is cancelled.
+    pub(crate) fn new(tasks: &TaskTracker, token: &CancellationToken) -> (Self, mpsc::Receiver<ConnectionEvent>) {
+        let (now, mut waiting) = mpsc::unbounded_channel();
+        let (data, events) = mpsc::channel(EVENTS);
+        let out = data.downgrade();
+        let token = token.clone();
+        tasks.spawn(async move {
+            loop {
+                let event = tokio::select! {
+                    () = token.cancelled() => break,
+                    event = waiting.recv() => event,
+                };
+                let (Some(event), Some(out)) = (event, out.upgrade()) else { break };
+                tokio::select! {
+                    () = token.cancelled() => break,
+                    sent = out.send(event) => if sent.is_err() { break },
+                }
+            }
+        });
+        (Self { now, data }, events)
+    }
+
+    /// Tells at once.
+    pub(crate) fn tell(&self, event: ConnectionEvent) {
+        // Nobody listens any more: the connection is being closed.
+        let _ = self.now.send(event);
+    }
+
+    /// Tells a data message, waiting for room. False when nobody listens.
+    pub(crate) async fn tell_data(&self, event: ConnectionEvent) -> bool {
+        self.data.send(event).await.is_ok()
+    }
+}
+
+/// The library's side of it.
+pub(crate) struct Handler(pub(crate) Weak<Core>);
+
+#[async_trait]
+impl PeerConnectionEventHandler for Handler {
+    async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
+        let Some(core) = self.0.upgrade() else { return };
+        match event.candidate.to_json() {
+            Ok(init) => core.events.tell(ConnectionEvent::LocalCandidate(CandidateInit {
+                candidate: init.candidate,
+                sdp_mid: init.sdp_mid,
+                sdp_mline_index: init.sdp_mline_index,
+            })),
+            Err(error) => debug!(%error, "a candidate that cannot be written"),
+        }
+    }
+
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        let Some(core) = self.0.upgrade() else { return };
+        let state = match state {
+            RTCPeerConnectionState::Connected => ConnectionState::Connected,
+            RTCPeerConnectionState::Disconnected => ConnectionState::Disconnected,
+            RTCPeerConnectionState::Failed => ConnectionState::Failed,
+            RTCPeerConnectionState::Closed => ConnectionState::Closed,
+            _ => ConnectionState::Connecting,
+        };
+        debug!(?state, "connection state");
+        if core.set_connected(state == ConnectionState::Connected) {
+            for track in core.wire.sent_tracks() {
+                track.want_all_keyframes(Instant::now());
+            }
+        }
+        core.events.tell(ConnectionEvent::State(state));
+    }
+
+    async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
+        let Some(core) = self.0.upgrade() else { return };
+        core.clone().spawn(async move { core.theirs(channel).await });
+    }
+
+    async fn on_track(&self, track: Arc<dyn TrackRemote>) {
+        let Some(core) = self.0.upgrade() else { return };
+        core.clone().spawn(crate::receive::follow(Arc::downgrade(&core), track));
+    }
+}

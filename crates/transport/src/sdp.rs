@@ -1,0 +1,61 @@
+//! The little that is read from and written into SDP texts here; the rest is the library's.
+
+use crate::api::CandidateInit;
+
+/// Offers to be the DTLS server: the other side then speaks first, which saves an interval.
+pub(crate) fn passive(offer: &str) -> String {
+    offer.replace("a=setup:actpass", "a=setup:passive")
+}
+
+/// The passive TCP candidates inside a description, which the library does not dial by itself.
+pub(crate) fn tcp_candidates(sdp: &str) -> Vec<CandidateInit> {
+    let mut mid = None;
+    let mut index = None;
+    let mut found: Vec<CandidateInit> = Vec::new();
+    for line in sdp.lines() {
+        if line.starts_with("m=") {
+            index = Some(index.map_or(0, |i: u16| i + 1));
+            mid = None;
+        } else if let Some(name) = line.strip_prefix("a=mid:") {
+            mid = Some(name.to_owned());
+            // Candidates may stand before the mid of their section.
+            for candidate in found.iter_mut().filter(|c| c.sdp_mline_index == index) {
+                candidate.sdp_mid = mid.clone();
+            }
+        } else if let Some(candidate) = line.strip_prefix("a=")
+            && is_passive_tcp(candidate)
+            && found.iter().all(|c| c.candidate != candidate)
+        {
+            found.push(CandidateInit { candidate: candidate.to_owned(), sdp_mid: mid.clone(), sdp_mline_index: index.or(Some(0)) });
+        }
+    }
+    found
+}
+
+fn is_passive_tcp(candidate: &str) -> bool {
+    let mut words = candidate.split_ascii_whitespace();
+    candidate.starts_with("candidate:")
+        && words.nth(2).is_some_and(|transport| transport.eq_ignore_ascii_case("tcp"))
+        && candidate.contains("tcptype passive")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passive_tcp_candidates_are_found_once_with_their_section() {
+        let sdp = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=candidate:1 1 udp 1 10.0.0.1 7882 typ host\r\n\
+                   a=candidate:2 1 TCP 1 10.0.0.1 7881 typ host tcptype passive\r\na=mid:0\r\n\
+                   m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:1\r\na=candidate:2 1 TCP 1 10.0.0.1 7881 typ host tcptype passive\r\n\
+                   a=candidate:3 1 tcp 1 10.0.0.1 9 typ host tcptype active\r\n";
+        let found = tcp_candidates(sdp);
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].sdp_mid.as_deref(), found[0].sdp_mline_index), (Some("0"), Some(0)));
+    }
+
+    #[test]
+    fn only_the_offers_role_is_changed() {
+        assert_eq!(passive("a=setup:actpass\r\na=setup:active\r\n"), "a=setup:passive\r\na=setup:active\r\n");
+    }
+}
