@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use confab_media::{AudioSourceSpec, I420, VideoSourceSpec};
-use confab_types::{CameraQuality, ParticipantSid, Role, RoomName, Scope, Secret, TrackKind, TrackSid, TrackSource, UserName};
+use confab_types::{
+    CameraQuality, ParticipantSid, Role, RoomName, Scope, Secret, TrackKind, TrackSid, TrackSource, UserName,
+};
 use time::OffsetDateTime;
 use url::Url;
 
@@ -178,7 +180,7 @@ pub enum EndReason {
 }
 
 /// The call as it is now.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CallSnapshot {
     /// Where it stands.
     pub phase: Phase,
@@ -205,7 +207,7 @@ pub struct CallSnapshot {
 }
 
 /// A participant.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ParticipantSnapshot {
     /// LiveKit's sid.
     pub sid: ParticipantSid,
@@ -234,7 +236,7 @@ pub struct ParticipantSnapshot {
 }
 
 /// A published track.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TrackSnapshot {
     /// LiveKit's sid.
     pub sid: TrackSid,

@@ -3,6 +3,7 @@
 //! of tauri, windows or the server's insides.
 
 pub mod api;
+pub mod call;
 mod reconnect_strategy;
 pub mod rest;
 pub mod session;

@@ -39,7 +39,9 @@ pub enum SessionError {
         server: String,
     },
     /// Its certificate is not known: the person may accept the key once.
-    #[error("the certificate of {server} is not known; compare its fingerprint {fingerprint} with the host's before accepting it")]
+    #[error(
+        "the certificate of {server} is not known; compare its fingerprint {fingerprint} with the host's before accepting it"
+    )]
     TlsUnknown {
         /// Where.
         server: String,
@@ -47,7 +49,9 @@ pub enum SessionError {
         fingerprint: Fingerprint,
     },
     /// Its key is not the one accepted before.
-    #[error("the key of {server} changed since you accepted it; ask the host why, and remove the old key only if the answer is sound")]
+    #[error(
+        "the key of {server} changed since you accepted it; ask the host why, and remove the old key only if the answer is sound"
+    )]
     TlsChanged {
         /// Where.
         server: String,
@@ -124,7 +128,9 @@ pub struct RestClient {
 impl RestClient {
     /// For this server, with the keys accepted so far; `timeout` bounds a whole request.
     pub fn new(server: &Url, pins: &Pins, timeout: Duration) -> Result<Self, SessionError> {
-        let bad = || SessionError::BadAddress { url: server.to_string() };
+        let bad = || SessionError::BadAddress {
+            url: server.to_string(),
+        };
         if !matches!(server.scheme(), "http" | "https") || server.host_str().is_none() {
             return Err(bad());
         }
@@ -139,7 +145,11 @@ impl RestClient {
             .user_agent(concat!("confab/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|_| bad())?;
-        Ok(Self { server: server.clone(), http, trust })
+        Ok(Self {
+            server: server.clone(),
+            http,
+            trust,
+        })
     }
 
     /// `POST /api-login/login`
@@ -149,18 +159,23 @@ impl RestClient {
 
     /// `POST /api-login/refresh`
     pub async fn refresh(&self, refresh: &Secret) -> Result<SessionAnswer, SessionError> {
-        let body = RefreshRequest { refresh_token: Some(refresh.clone()) };
+        let body = RefreshRequest {
+            refresh_token: Some(refresh.clone()),
+        };
         self.call(Method::POST, "/api-login/refresh", None, Some(&body)).await
     }
 
     /// `POST /api-login/logout`
     pub async fn logout(&self, token: &Secret) -> Result<(), SessionError> {
-        self.send::<()>(Method::POST, "/api-login/logout", Some(token), None).await.map(drop)
+        self.send::<()>(Method::POST, "/api-login/logout", Some(token), None)
+            .await
+            .map(drop)
     }
 
     /// `GET /api-login/session`
     pub async fn session(&self, token: &Secret) -> Result<SessionInfo, SessionError> {
-        self.call::<(), _>(Method::GET, "/api-login/session", Some(token), None).await
+        self.call::<(), _>(Method::GET, "/api-login/session", Some(token), None)
+            .await
     }
 
     /// `POST /api-sessions/get-sessionid-token`
@@ -170,14 +185,28 @@ impl RestClient {
         room: &RoomName,
         nickname: Option<&Nickname>,
     ) -> Result<RoomTokenAnswer, SessionError> {
-        let body = RoomTokenRequest { session: room.clone(), nickname: nickname.cloned() };
-        self.call(Method::POST, "/api-sessions/get-sessionid-token", Some(token), Some(&body)).await
+        let body = RoomTokenRequest {
+            session: room.clone(),
+            nickname: nickname.cloned(),
+        };
+        self.call(
+            Method::POST,
+            "/api-sessions/get-sessionid-token",
+            Some(token),
+            Some(&body),
+        )
+        .await
     }
 
     /// `POST /api-sessions/remove-user`
     pub async fn remove_user(&self, token: &Secret, room: &RoomName, room_token: &Secret) -> Result<(), SessionError> {
-        let body = RemoveUserRequest { session_name: room.clone(), token: room_token.clone() };
-        self.send(Method::POST, "/api-sessions/remove-user", Some(token), Some(&body)).await.map(drop)
+        let body = RemoveUserRequest {
+            session_name: room.clone(),
+            token: room_token.clone(),
+        };
+        self.send(Method::POST, "/api-sessions/remove-user", Some(token), Some(&body))
+            .await
+            .map(drop)
     }
 
     /// Any call with a JSON answer.
@@ -199,7 +228,9 @@ impl RestClient {
         token: Option<&Secret>,
         body: Option<&B>,
     ) -> Result<(StatusCode, Vec<u8>), SessionError> {
-        let url = self.server.join(path).map_err(|_| SessionError::BadAddress { url: self.server.to_string() })?;
+        let url = self.server.join(path).map_err(|_| SessionError::BadAddress {
+            url: self.server.to_string(),
+        })?;
         let mut request = self.http.request(method, url);
         if let Some(token) = token {
             request = request.bearer_auth(token.expose());
@@ -219,28 +250,50 @@ impl RestClient {
         if status.is_success() {
             return Ok((status, bytes));
         }
-        let Ok(ErrorBody { error }) = serde_json::from_slice(&bytes) else { return Err(self.not_confab(status)) };
+        let Ok(ErrorBody { error }) = serde_json::from_slice(&bytes) else {
+            return Err(self.not_confab(status));
+        };
         let message = plain_message(&error.code, &error.message, retry_after);
-        Err(SessionError::Refused { status: status.as_u16(), code: error.code, message, retry_after })
+        Err(SessionError::Refused {
+            status: status.as_u16(),
+            code: error.code,
+            message,
+            retry_after,
+        })
     }
 
     fn not_confab(&self, status: StatusCode) -> SessionError {
-        SessionError::NotConfab { server: self.server.to_string(), status: status.as_u16() }
+        SessionError::NotConfab {
+            server: self.server.to_string(),
+            status: status.as_u16(),
+        }
     }
 
     fn network_error(&self, error: &reqwest::Error) -> SessionError {
         let server = Pins::authority(&self.server);
         match self.trust.take_refusal() {
-            Some(Untrusted::Unknown { found }) => return SessionError::TlsUnknown { server, fingerprint: found },
+            Some(Untrusted::Unknown { found }) => {
+                return SessionError::TlsUnknown {
+                    server,
+                    fingerprint: found,
+                };
+            }
             Some(Untrusted::Changed { expected, found }) => {
-                return SessionError::TlsChanged { server, expected, found };
+                return SessionError::TlsChanged {
+                    server,
+                    expected,
+                    found,
+                };
             }
             None => {}
         }
         if error.is_timeout() && !error.is_connect() {
             return SessionError::TimedOut { server };
         }
-        SessionError::Unreachable { server, reason: innermost(error) }
+        SessionError::Unreachable {
+            server,
+            reason: innermost(error),
+        }
     }
 }
 
@@ -254,7 +307,14 @@ pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn retry_after(headers: &header::HeaderMap) -> Option<Duration> {
-    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+    headers
+        .get(header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+        .map(Duration::from_secs)
 }
 
 /// Sentences for codes where the server's own may be terse; others keep the server's.
@@ -285,7 +345,9 @@ mod tests {
     #[test]
     fn an_address_without_a_host_is_named_as_such() {
         let url: Url = "mailto:someone@example.org".parse().unwrap();
-        let error = RestClient::new(&url, &Pins::default(), Duration::from_secs(1)).err().unwrap();
+        let error = RestClient::new(&url, &Pins::default(), Duration::from_secs(1))
+            .err()
+            .unwrap();
         assert_eq!(error.code(), "bad_address");
     }
 

@@ -38,7 +38,11 @@ pub struct SessionConfig {
 
 impl Default for SessionConfig {
     fn default() -> Self {
-        Self { pins: Pins::default(), timeout: Duration::from_secs(15), refresh_ahead: Duration::from_secs(60) }
+        Self {
+            pins: Pins::default(),
+            timeout: Duration::from_secs(15),
+            refresh_ahead: Duration::from_secs(60),
+        }
     }
 }
 
@@ -124,12 +128,14 @@ impl SessionManager {
         room: &RoomName,
         nickname: Option<&Nickname>,
     ) -> Result<RoomTokenAnswer, SessionError> {
-        self.authenticated(|client, token| async move { client.room_token(&token, room, nickname).await }).await
+        self.authenticated(|client, token| async move { client.room_token(&token, room, nickname).await })
+            .await
     }
 
     /// Voids a room token: leaving, told to the backend.
     pub async fn remove_user(&self, room: &RoomName, room_token: &Secret) -> Result<(), SessionError> {
-        self.authenticated(|client, token| async move { client.remove_user(&token, room, room_token).await }).await
+        self.authenticated(|client, token| async move { client.remove_user(&token, room, room_token).await })
+            .await
     }
 
     /// Any authenticated call with JSON in and out, e.g. those under `/api-admin`.
@@ -231,8 +237,22 @@ impl Inner {
     async fn begin(&self, start: SessionStart) -> Outcome {
         match start {
             SessionStart::Token(session) => Ok(session),
-            SessionStart::Credentials { server, user, password, scopes, device } => {
-                let answer = self.client(&server)?.login(&LoginRequest { user, pass: password, scopes, device }).await?;
+            SessionStart::Credentials {
+                server,
+                user,
+                password,
+                scopes,
+                device,
+            } => {
+                let answer = self
+                    .client(&server)?
+                    .login(&LoginRequest {
+                        user,
+                        pass: password,
+                        scopes,
+                        device,
+                    })
+                    .await?;
                 session_of(&server, answer)
             }
         }
@@ -249,7 +269,9 @@ impl Inner {
             }
         }
         let loader = self.loader.lock().clone();
-        let Some(loader) = loader else { return Err(SessionError::NotSignedIn) };
+        let Some(loader) = loader else {
+            return Err(SessionError::NotSignedIn);
+        };
         match loader.load(expired).await {
             Some(start) => self.begin(start).await,
             None => Err(SessionError::NotSignedIn),
@@ -259,7 +281,10 @@ impl Inner {
 
 fn session_of(server: &Url, answer: SessionAnswer) -> Outcome {
     let Some(token) = answer.session_token else {
-        return Err(SessionError::NotConfab { server: server.to_string(), status: 200 });
+        return Err(SessionError::NotConfab {
+            server: server.to_string(),
+            status: 200,
+        });
     };
     Ok(Session {
         server: server.clone(),

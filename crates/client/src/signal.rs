@@ -129,7 +129,10 @@ pub async fn connect(
 ) -> Result<(SignalSender, mpsc::Receiver<SignalEvent>), SignalError> {
     let server = Pins::authority(&options.url);
     let opened = tokio::time::timeout(OPEN_TIMEOUT, open(options, pins, &server)).await;
-    let socket = opened.map_err(|_| SignalError::Unreachable { server, reason: "no answer in time".to_owned() })??;
+    let socket = opened.map_err(|_| SignalError::Unreachable {
+        server,
+        reason: "no answer in time".to_owned(),
+    })??;
     let (requests, request_queue) = mpsc::channel(SEND_QUEUE);
     let (events, event_queue) = mpsc::channel(RECEIVE_QUEUE);
     match socket {
@@ -149,7 +152,10 @@ async fn open(options: &SignalOptions, pins: &Pins, server: &str) -> Result<Sock
     let secure = matches!(options.url.scheme(), "wss" | "https");
     let host = options.url.host_str().ok_or_else(bad)?.trim_matches(['[', ']']);
     let port = options.url.port_or_known_default().ok_or_else(bad)?;
-    let unreachable = |e: std::io::Error| SignalError::Unreachable { server: server.to_owned(), reason: e.to_string() };
+    let unreachable = |e: std::io::Error| SignalError::Unreachable {
+        server: server.to_owned(),
+        reason: e.to_string(),
+    };
     let tcp = TcpStream::connect((host, port)).await.map_err(unreachable)?;
     // Small messages, each waited for: Nagle's algorithm would hold them 40 ms.
     tcp.set_nodelay(true).map_err(unreachable)?;
@@ -158,14 +164,22 @@ async fn open(options: &SignalOptions, pins: &Pins, server: &str) -> Result<Sock
         .max_message_size(Some(LARGEST_MESSAGE))
         .max_frame_size(Some(LARGEST_MESSAGE));
     if !secure {
-        let (ws, _) = client_async_with_config(request, tcp, Some(limits)).await.map_err(|e| refused(e, server))?;
+        let (ws, _) = client_async_with_config(request, tcp, Some(limits))
+            .await
+            .map_err(|e| refused(e, server))?;
         return Ok(Socket::Plain(ws));
     }
     let trust = tls::trust(&options.url, pins, &[b"http/1.1"]);
     let name = ServerName::try_from(host.to_owned()).map_err(|_| bad())?;
     let tls = TlsConnector::from(Arc::clone(&trust.config)).connect(name, tcp).await;
-    let tls = tls.map_err(|e| trust.take_refusal().map_or_else(|| unreachable(e), SignalError::Untrusted))?;
-    let (ws, _) = client_async_with_config(request, tls, Some(limits)).await.map_err(|e| refused(e, server))?;
+    let tls = tls.map_err(|e| {
+        trust
+            .take_refusal()
+            .map_or_else(|| unreachable(e), SignalError::Untrusted)
+    })?;
+    let (ws, _) = client_async_with_config(request, tls, Some(limits))
+        .await
+        .map_err(|e| refused(e, server))?;
     Ok(Socket::Tls(Box::new(ws)))
 }
 
@@ -182,7 +196,9 @@ fn handshake(options: &SignalOptions, secure: bool) -> Option<http::Request<()>>
         .append_pair("auto_subscribe", "1")
         .append_pair("adaptive_stream", if options.adaptive_stream { "1" } else { "0" });
     if let Some(resume) = &options.resume {
-        url.query_pairs_mut().append_pair("reconnect", "1").append_pair("sid", &resume.sid);
+        url.query_pairs_mut()
+            .append_pair("reconnect", "1")
+            .append_pair("sid", &resume.sid);
     }
     let mut request = url.as_str().into_client_request().ok()?;
     let mut bearer = http::HeaderValue::try_from(format!("Bearer {}", options.token.expose())).ok()?;
@@ -195,9 +211,15 @@ fn refused(error: tungstenite::Error, server: &str) -> SignalError {
     match error {
         tungstenite::Error::Http(answer) => {
             let body = answer.body().as_deref().unwrap_or_default();
-            SignalError::Refused { status: answer.status().as_u16(), message: refusal_text(body) }
+            SignalError::Refused {
+                status: answer.status().as_u16(),
+                message: refusal_text(body),
+            }
         }
-        other => SignalError::Unreachable { server: server.to_owned(), reason: other.to_string() },
+        other => SignalError::Unreachable {
+            server: server.to_owned(),
+            reason: other.to_string(),
+        },
     }
 }
 
@@ -208,7 +230,11 @@ fn refusal_text(body: &[u8]) -> String {
     }
     let text = String::from_utf8_lossy(body);
     let shown: String = text.trim().chars().filter(|c| !c.is_control()).take(200).collect();
-    if shown.is_empty() { "the server refused to let this participant in".to_owned() } else { shown }
+    if shown.is_empty() {
+        "the server refused to let this participant in".to_owned()
+    } else {
+        shown
+    }
 }
 
 /// Ping state of one socket.
@@ -222,12 +248,20 @@ struct Pings {
 
 impl Pings {
     fn new(now: Instant) -> Self {
-        Self { interval: DEFAULT_PING, silence: DEFAULT_SILENCE, next: now + DEFAULT_PING, heard: now, round_trip_ms: 0 }
+        Self {
+            interval: DEFAULT_PING,
+            silence: DEFAULT_SILENCE,
+            next: now + DEFAULT_PING,
+            heard: now,
+            round_trip_ms: 0,
+        }
     }
 
     fn joined(&mut self, join: &lk::JoinResponse, now: Instant) {
         let seconds = |n: i32| u64::try_from(n).ok().filter(|n| *n > 0).map(Duration::from_secs);
-        self.interval = seconds(join.ping_interval).unwrap_or(self.interval).min(Duration::from_secs(60));
+        self.interval = seconds(join.ping_interval)
+            .unwrap_or(self.interval)
+            .min(Duration::from_secs(60));
         self.silence = seconds(join.ping_timeout).unwrap_or(self.silence).max(self.interval);
         self.next = now + self.interval;
     }
@@ -286,7 +320,9 @@ fn received(
     let bytes = match frame {
         Some(Ok(Message::Binary(bytes))) => bytes,
         Some(Ok(Message::Close(frame))) => {
-            return Err(SignalError::Lost(frame.map_or_else(|| "closed".to_owned(), |f| f.reason.to_string())));
+            return Err(SignalError::Lost(
+                frame.map_or_else(|| "closed".to_owned(), |f| f.reason.to_string()),
+            ));
         }
         Some(Ok(_)) => return Ok(None),
         Some(Err(e)) => return Err(SignalError::Lost(e.to_string())),
@@ -316,12 +352,20 @@ fn received(
 /// Both kinds: older servers know only the first.
 fn ping_messages(round_trip_ms: i64) -> [req::Message; 2] {
     let now = unix_ms();
-    [req::Message::Ping(now), req::Message::PingReq(lk::Ping { timestamp: now, rtt: round_trip_ms })]
+    [
+        req::Message::Ping(now),
+        req::Message::PingReq(lk::Ping {
+            timestamp: now,
+            rtt: round_trip_ms,
+        }),
+    ]
 }
 
 /// Milliseconds since 1970, as LiveKit's messages carry them.
 pub(crate) fn unix_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -330,13 +374,22 @@ mod tests {
     use super::*;
 
     fn options(url: &str, resume: Option<Resume>) -> SignalOptions {
-        SignalOptions { url: url.parse().unwrap(), token: Secret::new("secret-token"), resume, adaptive_stream: true }
+        SignalOptions {
+            url: url.parse().unwrap(),
+            token: Secret::new("secret-token"),
+            resume,
+            adaptive_stream: true,
+        }
     }
 
     #[test]
     fn the_token_goes_into_a_header_and_never_into_the_url() {
         let request = handshake(&options("http://host:7880", None), false).unwrap();
-        assert!(request.uri().to_string().starts_with("ws://host:7880/rtc?"), "{}", request.uri());
+        assert!(
+            request.uri().to_string().starts_with("ws://host:7880/rtc?"),
+            "{}",
+            request.uri()
+        );
         assert!(!request.uri().to_string().contains("secret-token"));
         assert_eq!(request.headers()["authorization"], "Bearer secret-token");
     }
@@ -346,7 +399,10 @@ mod tests {
         let resume = Resume { sid: "PA_1".to_owned() };
         let request = handshake(&options("wss://host/base/", Some(resume)), true).unwrap();
         let uri = request.uri().to_string();
-        assert!(uri.starts_with("wss://host/base/rtc?") && uri.contains("reconnect=1&sid=PA_1"), "{uri}");
+        assert!(
+            uri.starts_with("wss://host/base/rtc?") && uri.contains("reconnect=1&sid=PA_1"),
+            "{uri}"
+        );
     }
 
     #[test]

@@ -165,7 +165,10 @@ fn build(
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
-    Trust { config: Arc::new(config), refused }
+    Trust {
+        config: Arc::new(config),
+        refused,
+    }
 }
 
 #[derive(Debug)]
@@ -193,7 +196,9 @@ impl ServerCertVerifier for PinVerifier {
             return Ok(ServerCertVerified::assertion());
         }
         if let Some(platform) = &self.platform
-            && platform.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now).is_ok()
+            && platform
+                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+                .is_ok()
         {
             return Ok(ServerCertVerified::assertion());
         }
@@ -233,7 +238,11 @@ mod tests {
     use super::*;
 
     fn certificate() -> Vec<u8> {
-        rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap().cert.der().to_vec()
+        rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])
+            .unwrap()
+            .cert
+            .der()
+            .to_vec()
     }
 
     fn verify(der: &[u8], server: &Url, pins: &Pins) -> (bool, Option<Untrusted>) {
@@ -247,7 +256,9 @@ mod tests {
             refused: refused.clone(),
         };
         let name = ServerName::try_from("localhost").unwrap();
-        let ok = verifier.verify_server_cert(&CertificateDer::from(der), &[], &name, &[], UnixTime::now()).is_ok();
+        let ok = verifier
+            .verify_server_cert(&CertificateDer::from(der), &[], &name, &[], UnixTime::now())
+            .is_ok();
         let seen = *refused.lock();
         (ok, seen)
     }
@@ -258,7 +269,9 @@ mod tests {
         let server: Url = "https://localhost:7880".parse().unwrap();
         let (ok, seen) = verify(&der, &server, &pins);
         assert!(!ok);
-        let Some(Untrusted::Unknown { found }) = seen else { panic!("{seen:?}") };
+        let Some(Untrusted::Unknown { found }) = seen else {
+            panic!("{seen:?}")
+        };
         pins.accept(&server, found);
         assert_eq!(verify(&der, &server, &pins), (true, None));
         // The signalling of the same server is covered too, another port is not.
@@ -273,7 +286,10 @@ mod tests {
         let expected = Fingerprint::of_certificate(&old).unwrap();
         pins.accept(&server, expected);
         let found = Fingerprint::of_certificate(&new).unwrap();
-        assert_eq!(verify(&new, &server, &pins), (false, Some(Untrusted::Changed { expected, found })));
+        assert_eq!(
+            verify(&new, &server, &pins),
+            (false, Some(Untrusted::Changed { expected, found }))
+        );
     }
 
     #[test]

@@ -1,0 +1,498 @@
+//! Publishing the own microphone and camera: devices, AddTrack, negotiation, mutes from both
+//! sides, force-unpublish, and the same again after a rejoin. A device that fails leaves a
+//! problem in the snapshot, and the call goes on.
+
+use std::time::Instant;
+
+use confab_media::audio::AudioSender;
+use confab_media::{AudioSourceSpec, DeviceError, VideoSourceSpec};
+use confab_transport::{SendCodec, SendTrackConfig, TrackStats};
+use confab_types::{Grants, TrackKind, TrackSid, TrackSource};
+use confab_wire::livekit::{self as lk, request_response, signal_request as req};
+use tokio::sync::mpsc;
+
+use super::actor::{Actor, Note};
+use super::link::Link;
+use super::own_audio::{OwnAudio, sentence};
+use super::own_video::{CameraOpened, OwnVideo};
+use super::people::source_number;
+use super::publication::{PUBLISH_TIMEOUT, Publication, Stage};
+use super::report::SentTrack;
+use crate::api::{CallEvent, JoinOptions, OwnTrack, VideoKey};
+use crate::signal::SignalSender;
+
+/// LiveKit's SDKs group microphone and camera under this stream: receivers keep them in step.
+const STREAM: &str = "camera";
+
+/// What devices tell.
+pub(super) enum OwnNote {
+    /// The microphone was opened, or not.
+    Microphone(u64, Result<AudioSender, DeviceError>),
+    /// The camera was opened, or not.
+    Camera(u64, Result<CameraOpened, DeviceError>),
+    /// The open camera failed.
+    CameraLost(u64, DeviceError),
+}
+
+/// The own microphone and camera.
+pub(super) struct Own {
+    pub(super) audio: OwnAudio,
+    pub(super) video: OwnVideo,
+    microphone: Publication,
+    camera: Publication,
+}
+
+impl Own {
+    pub(super) fn new(options: &JoinOptions, notes: mpsc::Sender<Note>) -> Self {
+        let audio = OwnAudio::new(options.microphone.clone(), notes.clone());
+        let video = OwnVideo::new(options, notes);
+        Self {
+            microphone: Publication::new(TrackSource::Microphone, options.microphone_on && audio.exists()),
+            camera: Publication::new(TrackSource::Camera, options.camera_on && video.exists()),
+            audio,
+            video,
+        }
+    }
+
+    /// The token says what the server will allow: devices open while the connection is made.
+    pub(super) fn presume(&mut self, grants: &Grants) {
+        self.allow(&grants.can_publish_sources);
+    }
+
+    /// On a new join, with what the server allows.
+    pub(super) fn linked(&mut self, may_publish: &[TrackSource]) {
+        self.allow(may_publish);
+    }
+
+    fn allow(&mut self, may_publish: &[TrackSource]) {
+        for publication in [&mut self.microphone, &mut self.camera] {
+            publication.allowed = Some(may_publish.contains(&publication.source));
+        }
+        if self.microphone.device_wanted() {
+            self.audio.open();
+        }
+        if self.camera.device_wanted() {
+            self.video.open();
+        }
+    }
+
+    /// The connections are gone: nothing is published, devices stay.
+    pub(super) fn unlinked(&mut self) {
+        self.audio.outlet.connect(None);
+        self.video.disconnect();
+        for publication in [&mut self.microphone, &mut self.camera] {
+            publication.reset();
+        }
+    }
+
+    /// Asks the server to take what is open, wanted and allowed. True: an offer must follow.
+    pub(super) async fn announce(&mut self, link: &Link, signal: &SignalSender) -> bool {
+        let microphone = self.microphone.device_wanted() && self.audio.is_open();
+        let microphone = microphone && self.announce_microphone(link, signal).await;
+        let camera = self.camera.device_wanted() && self.video.is_open();
+        let camera = camera && self.announce_camera(link, signal).await;
+        microphone || camera
+    }
+
+    async fn announce_microphone(&mut self, link: &Link, signal: &SignalSender) -> bool {
+        let publication = &mut self.microphone;
+        if publication.stage != Stage::Not {
+            return false;
+        }
+        signal.send(req::Message::AddTrack(lk::AddTrackRequest {
+            name: "microphone".to_owned(),
+            r#type: lk::TrackType::Audio as i32,
+            disable_red: true,
+            ..add_track(publication)
+        }));
+        let outlet = &self.audio.outlet;
+        match link
+            .publisher
+            .add_track(track_config(publication, SendCodec::Opus))
+            .await
+        {
+            Ok(sender) => outlet.connect(Some(sender)),
+            Err(e) => {
+                publication.problem = Some(format!("The microphone cannot be sent ({e}); turn it off and on again"))
+            }
+        }
+        publication.stage = Stage::Asked(Instant::now());
+        true
+    }
+
+    async fn announce_camera(&mut self, link: &Link, signal: &SignalSender) -> bool {
+        let publication = &mut self.camera;
+        if publication.stage != Stage::Not {
+            return false;
+        }
+        let (width, height) = self.video.size();
+        signal.send(req::Message::AddTrack(lk::AddTrackRequest {
+            name: "camera".to_owned(),
+            r#type: lk::TrackType::Video as i32,
+            width,
+            height,
+            layers: self.video.layers(),
+            ..add_track(publication)
+        }));
+        let codec = SendCodec::Vp8(self.video.layer_configs());
+        match link.publisher.add_track(track_config(publication, codec)).await {
+            Ok(sender) => self.video.connect(sender, link.publisher.target_bitrate()),
+            Err(e) => publication.problem = Some(format!("The camera cannot be sent ({e}); turn it off and on again")),
+        }
+        publication.stage = Stage::Asked(Instant::now());
+        true
+    }
+
+    pub(super) fn set_microphone_source(&mut self, source: AudioSourceSpec) {
+        self.audio.set_source(source);
+        self.microphone.problem = None;
+        if self.microphone.device_wanted() {
+            self.audio.open();
+        }
+    }
+
+    pub(super) fn set_camera_source(&mut self, source: VideoSourceSpec) {
+        self.video.set_source(source);
+        self.camera.problem = None;
+        if self.camera.device_wanted() {
+            self.video.open();
+        }
+    }
+
+    /// Which own pictures are shown, and how large.
+    pub(super) fn show(&mut self, shown: &[(VideoKey, (u32, u32))]) {
+        let own = shown.iter().find(|(key, _)| *key == VideoKey::Own(TrackSource::Camera));
+        self.video.show(own.map(|(_, size)| *size));
+    }
+
+    /// Nobody watches some layers, or somebody does again.
+    pub(super) fn qualities(&mut self, update: &lk::SubscribedQualityUpdate) {
+        if self.camera.sid().is_some_and(|sid| sid.as_str() == update.track_sid) {
+            self.video.qualities(update);
+        }
+    }
+
+    /// Publishing that the server never answered ends as a problem.
+    pub(super) fn check_time(&mut self, now: Instant) {
+        for publication in [&mut self.microphone, &mut self.camera] {
+            if let Stage::Asked(since) = publication.stage
+                && now.saturating_duration_since(since) > PUBLISH_TIMEOUT
+                && publication.problem.is_none()
+            {
+                publication.problem = Some("The server does not take it; turn it off and on again".to_owned());
+            }
+        }
+    }
+
+    pub(super) fn microphone_view(&self) -> OwnTrack {
+        self.microphone.view(self.audio.is_open())
+    }
+
+    pub(super) fn camera_view(&self) -> OwnTrack {
+        self.camera.view(self.video.is_open())
+    }
+
+    pub(super) fn speaking_while_muted(&self) -> bool {
+        !self.microphone.wanted && self.audio.speaking_while_muted()
+    }
+
+    /// What is published, for a resume.
+    pub(super) fn sync_state(&self) -> lk::SyncState {
+        let published = [&self.microphone, &self.camera].into_iter().filter_map(|p| {
+            let track = lk::TrackInfo {
+                sid: p.sid()?.to_string(),
+                ..Default::default()
+            };
+            Some(lk::TrackPublishedResponse {
+                cid: p.cid.clone(),
+                track: Some(track),
+            })
+        });
+        lk::SyncState {
+            publish_tracks: published.collect(),
+            ..Default::default()
+        }
+    }
+
+    pub(super) fn close(&mut self) {
+        self.audio.close();
+        self.video.close();
+    }
+
+    pub(super) fn report(&self, stats: &[TrackStats]) -> Vec<SentTrack> {
+        let tracks = [
+            (&self.microphone, self.audio.outlet.clone(), "microphone"),
+            (&self.camera, self.video.outlet.clone(), "camera"),
+        ];
+        let tracks = tracks.into_iter().map(|(publication, outlet, source)| {
+            let (frames, dropped) = outlet.counts();
+            let of_track = stats
+                .iter()
+                .find(|s| s.id == publication.cid)
+                .cloned()
+                .unwrap_or_default();
+            SentTrack {
+                sid: publication.sid().map(ToString::to_string),
+                source: source.to_owned(),
+                frames,
+                dropped,
+                packets: of_track.packets,
+                bytes: of_track.bytes,
+                retransmissions: of_track.retransmissions,
+                keyframe_requests: outlet.keyframe_requests(),
+                lost: of_track.lost,
+                ..SentTrack::default()
+            }
+        });
+        tracks.filter(|t| t.sid.is_some() || t.frames > 0).collect()
+    }
+
+    fn by_sid(&mut self, sid: &str) -> Option<&mut Publication> {
+        [&mut self.microphone, &mut self.camera]
+            .into_iter()
+            .find(|p| p.sid().is_some_and(|s| s.as_str() == sid))
+    }
+
+    fn by_cid(&mut self, cid: &str) -> Option<&mut Publication> {
+        [&mut self.microphone, &mut self.camera]
+            .into_iter()
+            .find(|p| p.cid == cid)
+    }
+}
+
+fn add_track(publication: &Publication) -> lk::AddTrackRequest {
+    lk::AddTrackRequest {
+        cid: publication.cid.clone(),
+        source: source_number(publication.source),
+        stream: STREAM.to_owned(),
+        ..Default::default()
+    }
+}
+
+fn track_config(publication: &Publication, codec: SendCodec) -> SendTrackConfig {
+    SendTrackConfig {
+        cid: publication.cid.clone(),
+        stream_id: STREAM.to_owned(),
+        codec,
+    }
+}
+
+impl Actor {
+    /// Publishes what became possible.
+    async fn publish(&mut self) {
+        if let (Some(link), Some(signal)) = (&mut self.link, &self.signal)
+            && self.own.announce(link, signal).await
+        {
+            link.negotiate(signal, false).await;
+        }
+    }
+
+    /// A device was opened, failed to open, or was lost.
+    pub(super) async fn own_note(&mut self, note: OwnNote) {
+        let own = &mut self.own;
+        match note {
+            OwnNote::Microphone(opening, Ok(sender)) => {
+                if own.audio.opened(opening, sender, !own.microphone.wanted) {
+                    own.microphone.problem = None;
+                    self.publish().await;
+                    self.tell_mutes();
+                }
+            }
+            OwnNote::Microphone(opening, Err(e)) => {
+                if own.audio.failed(opening) {
+                    own.microphone.problem = Some(sentence(&e));
+                    self.tell_device(&e);
+                }
+            }
+            OwnNote::Camera(opening, Ok(opened)) => {
+                if own.video.opened(opening, opened) {
+                    own.camera.problem = None;
+                    self.publish().await;
+                    self.tell_mutes();
+                }
+            }
+            OwnNote::Camera(opening, Err(e)) | OwnNote::CameraLost(opening, e) => {
+                if own.video.failed(opening) {
+                    own.camera.problem = Some(sentence(&e));
+                    self.tell_device(&e);
+                    self.tell_mutes();
+                }
+            }
+        }
+    }
+
+    fn tell_device(&self, error: &DeviceError) {
+        let _ = self.events.send(CallEvent::Device(sentence(error)));
+    }
+
+    /// Microphone on or off. Off keeps the device open.
+    pub(super) async fn turn_microphone(&mut self, on: bool) {
+        let own = &mut self.own;
+        own.microphone.wanted = on;
+        own.microphone.problem = None;
+        own.audio.set_muted(!on);
+        if own.microphone.device_wanted() {
+            own.audio.open();
+        }
+        self.publish().await;
+        self.tell_mutes();
+    }
+
+    /// Camera on or off. Off closes the device.
+    pub(super) async fn turn_camera(&mut self, on: bool) {
+        let own = &mut self.own;
+        own.camera.wanted = on;
+        own.camera.problem = None;
+        if own.camera.device_wanted() {
+            own.video.open();
+        } else {
+            own.video.close();
+        }
+        self.publish().await;
+        self.tell_mutes();
+    }
+
+    /// Tells the server what it does not know yet about mutes, and the people's list with it.
+    fn tell_mutes(&mut self) {
+        let own = &mut self.own;
+        let states = [
+            (own.microphone.wanted && own.audio.is_open(), &mut own.microphone),
+            (own.camera.wanted && own.video.is_open(), &mut own.camera),
+        ];
+        for (on, publication) in states {
+            let Some(sid) = publication.sid().cloned() else {
+                continue;
+            };
+            if publication.muted != on {
+                continue;
+            }
+            publication.muted = !on;
+            self.people.muted(&sid, !on);
+            if let Some(signal) = &self.signal {
+                signal.send(req::Message::Mute(lk::MuteTrackRequest {
+                    sid: sid.to_string(),
+                    muted: !on,
+                }));
+            }
+        }
+    }
+
+    /// The server took a track.
+    pub(super) async fn track_published(&mut self, published: lk::TrackPublishedResponse) {
+        let Some(info) = published.track else { return };
+        let Ok(sid) = info.sid.parse::<TrackSid>() else { return };
+        let Some(publication) = self.own.by_cid(&published.cid) else {
+            return;
+        };
+        tracing::info!(%sid, source = ?publication.source, "published");
+        publication.stage = Stage::Published(sid);
+        publication.muted = info.muted;
+        publication.problem = None;
+        self.people.own_track(&info);
+        self.tell_mutes();
+    }
+
+    /// A moderator muted a track: capture stops, then the server is answered.
+    pub(super) async fn muted_by_server(&mut self, mute: &lk::MuteTrackRequest) {
+        let Some(publication) = self.own.by_sid(&mute.sid) else {
+            return;
+        };
+        // Nobody but the person turns a microphone or camera on.
+        if !mute.muted {
+            return;
+        }
+        let source = publication.source;
+        publication.wanted = false;
+        // Told again below, as the answer.
+        publication.muted = false;
+        match source {
+            TrackSource::Camera => self.own.video.close(),
+            _ => self.own.audio.set_muted(true),
+        }
+        self.tell_mutes();
+        let _ = self.events.send(CallEvent::MutedByModerator(source));
+    }
+
+    /// The server dropped a track by force.
+    pub(super) async fn unpublished_by_server(&mut self, sid: &TrackSid) {
+        let Some(publication) = self.own.by_sid(sid.as_str()) else {
+            return;
+        };
+        let source = publication.source;
+        publication.wanted = false;
+        publication.problem = Some("It was stopped by the host".to_owned());
+        self.unpublish(source).await;
+    }
+
+    /// The own grants changed while in the room.
+    pub(super) async fn permission_changed(&mut self) {
+        self.own.allow(self.people.may_publish());
+        for source in [TrackSource::Microphone, TrackSource::Camera] {
+            let publication = if source == TrackSource::Camera {
+                &self.own.camera
+            } else {
+                &self.own.microphone
+            };
+            if publication.allowed == Some(false) && publication.stage != Stage::Not {
+                self.unpublish(source).await;
+            }
+        }
+        self.publish().await;
+    }
+
+    /// The server answered a request: only refusals of tracks matter.
+    pub(super) async fn request_answered(&mut self, response: &lk::RequestResponse) {
+        use request_response::{Reason, Request};
+        let accepted = matches!(Reason::try_from(response.reason), Ok(Reason::Ok | Reason::Queued));
+        let Some(Request::AddTrack(request)) = &response.request else {
+            return;
+        };
+        let Some(publication) = self.own.by_cid(&request.cid).filter(|_| !accepted) else {
+            return;
+        };
+        let source = publication.source;
+        let why = if response.message.is_empty() {
+            "the server does not allow it"
+        } else {
+            &response.message
+        };
+        publication.problem = Some(format!("Not sent: {why}"));
+        self.unpublish(source).await;
+    }
+
+    async fn unpublish(&mut self, source: TrackSource) {
+        let own = &mut self.own;
+        let publication = match source {
+            TrackSource::Camera => {
+                own.video.close();
+                own.video.disconnect();
+                &mut own.camera
+            }
+            _ => {
+                own.audio.close();
+                own.audio.outlet.connect(None);
+                &mut own.microphone
+            }
+        };
+        if let Some(sid) = publication.sid().cloned() {
+            self.people.own_track_ended(&sid);
+        }
+        let cid = publication.cid.clone();
+        publication.reset();
+        if let (Some(link), Some(signal)) = (&mut self.link, &self.signal) {
+            match link.publisher.remove_track(&cid).await {
+                Ok(()) => link.negotiate(signal, false).await,
+                Err(e) => tracing::debug!("a track was not removed: {e}"),
+            }
+        }
+    }
+}
+
+/// Sound or picture.
+pub(super) fn kind_of(mime: &str) -> TrackKind {
+    if mime.to_ascii_lowercase().starts_with("video/") {
+        TrackKind::Video
+    } else {
+        TrackKind::Audio
+    }
+}

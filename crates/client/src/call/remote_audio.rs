@@ -1,0 +1,100 @@
+//! A received sound: its packets go into the mix; what came is counted.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use confab_media::MediaPacket;
+use confab_media::audio::{OpusError, Playout, RemoteAudio};
+use confab_transport::RemoteTrack;
+use parking_lot::Mutex;
+use tokio::task::AbortHandle;
+
+use super::report::{AudioFigures, ms};
+use super::subscribe::{Counts, Shared};
+
+/// One received sound.
+pub(super) struct RemoteSound {
+    audio: Arc<RemoteAudio>,
+    counts: Arc<Mutex<Counts>>,
+    task: AbortHandle,
+}
+
+impl RemoteSound {
+    /// Puts it into the mix.
+    pub(super) fn start(
+        mut track: RemoteTrack,
+        id: &str,
+        playout: &Playout,
+        record: Option<PathBuf>,
+        shared: Shared,
+    ) -> Result<Self, OpusError> {
+        let audio = Arc::new(playout.add_stream(id)?);
+        if let Some(path) = record
+            && let Err(e) = audio.record(&path)
+        {
+            tracing::warn!("not recorded: {e}");
+        }
+        let counts: Arc<Mutex<Counts>> = Arc::default();
+        let (to, counted) = (audio.clone(), counts.clone());
+        let task = tokio::spawn(async move {
+            while let Some(packet) = track.packets.recv().await {
+                {
+                    let mut counts = counted.lock();
+                    counts.packets += 1;
+                    counts.bytes += packet.payload.len() as u64;
+                    counts.newest = Some(packet.arrived);
+                    if counts.first.is_none() && to.stats().samples > 0 {
+                        let now = Instant::now();
+                        counts.first = Some(now);
+                        let since = ms(now.saturating_duration_since(shared.started));
+                        shared.firsts.lock().audio.get_or_insert(since);
+                    }
+                }
+                to.push(MediaPacket {
+                    sequence: packet.sequence,
+                    timestamp: packet.timestamp,
+                    marker: packet.marker,
+                    payload: packet.payload,
+                    arrived: packet.arrived,
+                });
+            }
+        });
+        Ok(Self {
+            audio,
+            counts,
+            task: task.abort_handle(),
+        })
+    }
+
+    /// For this listener alone.
+    pub(super) fn set_volume(&self, volume: f32) {
+        self.audio.set_volume(volume);
+    }
+
+    /// Packets so far.
+    pub(super) fn counts(&self) -> Counts {
+        *self.counts.lock()
+    }
+
+    /// Figures so far.
+    pub(super) fn figures(&self) -> AudioFigures {
+        let stats = self.audio.stats();
+        AudioFigures {
+            blocks: stats.samples / 480,
+            plc: stats.plc,
+            fec: stats.fec,
+            concealed: stats.concealed_samples as f64 / stats.samples.max(1) as f64,
+            buffer_ms: f64::from(stats.delay_ms),
+            level_db: -f32::from(self.audio.loudness().dbov()),
+            longest_gap_ms: stats.longest_gap_ms,
+            tone_hz: None,
+        }
+    }
+
+    /// Ends it; finishing a recording waits for its thread.
+    pub(super) fn close(self) {
+        self.task.abort();
+        tokio::task::spawn_blocking(move || drop(self.audio));
+    }
+}
