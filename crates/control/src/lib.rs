@@ -11,10 +11,14 @@ mod config;
 mod control;
 mod entropy;
 mod error;
+mod jwt;
 mod keys;
+mod limiter;
+mod passwords;
 mod room_tokens;
 mod rooms;
 mod sessions;
+mod store;
 
 pub use accounts::{Account, AccountError, NewAccount, PasswordRule, RemovedAccount};
 pub use admissions::{

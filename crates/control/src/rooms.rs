@@ -6,6 +6,7 @@ use confab_types::{RoomName, RoomSid, UserName};
 use thiserror::Error;
 use time::OffsetDateTime;
 
+use crate::store::{self, Conn, admissions, keys, millis, rooms};
 use crate::{Control, StorageError, VoidedAdmission};
 
 /// How a room came to be, which decides how it ends.
@@ -34,6 +35,8 @@ pub struct Room {
     pub departure_timeout: Duration,
     /// LiveKit's metadata of a room.
     pub metadata: String,
+    /// RoomService's limit of this run.
+    pub max_participants: Option<u32>,
     /// What its name is set to.
     pub settings: RoomSettings,
     /// Seats: the smaller of the setting and RoomService's `max_participants`. `None`: no limit.
@@ -113,9 +116,6 @@ pub enum EndReason {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RoomError {
-    /// No open room of that sid.
-    #[error("there is no such room")]
-    NotFound,
     /// The database failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -124,28 +124,43 @@ pub enum RoomError {
 impl Control {
     /// The open room of that name, or a new one.
     pub async fn open_room(&self, name: &RoomName, options: RoomOptions) -> Result<OpenedRoom, RoomError> {
-        todo!("{name} {options:?}")
+        let mut write = self.inner.db.write().await?;
+        let opened = self.open_room_in(write.conn(), name, options).await?;
+        write.commit().await?;
+        if opened.opened_now {
+            log_opened(&opened.room);
+        }
+        Ok(opened)
     }
 
     /// The open room of that name.
     pub async fn room(&self, name: &RoomName) -> Result<Option<Room>, RoomError> {
-        todo!("{name}")
+        let mut read = self.inner.db.read().await?;
+        Ok(rooms::find_open(&mut read, name).await?)
     }
 
-    /// Every open room, those of an older run included: the server makes actors for them at start-up.
+    /// Every open room, by name, those of an older run included: the server makes actors for them at start-up.
     pub async fn list_rooms(&self) -> Result<Vec<Room>, RoomError> {
-        todo!()
+        let mut read = self.inner.db.read().await?;
+        Ok(rooms::list_open(&mut read).await?)
     }
 
     /// Ends a room: its admissions, unused tokens included, are void at once. Those with a participant must be
     /// disconnected. Ending an ended room voids nothing and is no error.
     pub async fn end_room(&self, sid: &RoomSid, reason: EndReason) -> Result<Vec<VoidedAdmission>, RoomError> {
-        todo!("{sid} {reason:?}")
+        let mut write = self.inner.db.write().await?;
+        let Some(room) = rooms::find_open_sid(write.conn(), sid).await? else {
+            return Ok(Vec::new());
+        };
+        let voided = self.end_room_in(write.conn(), &room, reason).await?;
+        write.commit().await?;
+        Ok(voided)
     }
 
     /// The settings of a name, whether or not a room of that name is open.
     pub async fn room_settings(&self, name: &RoomName) -> Result<RoomSettings, RoomError> {
-        todo!("{name}")
+        let mut read = self.inner.db.read().await?;
+        Ok(rooms::find_settings(&mut read, name).await?)
     }
 
     /// Changes the settings of a name; they hold for an open room at once.
@@ -154,6 +169,71 @@ impl Control {
         name: &RoomName,
         change: RoomSettingsChange,
     ) -> Result<RoomSettings, RoomError> {
-        todo!("{name} {change:?}")
+        let mut write = self.inner.db.write().await?;
+        let mut settings = rooms::find_settings(write.conn(), name).await?;
+        settings.locked = change.locked.unwrap_or(settings.locked);
+        settings.size_limit = change
+            .size_limit
+            .unwrap_or(settings.size_limit)
+            .filter(|limit| *limit > 0);
+        rooms::put_settings(write.conn(), name, settings).await?;
+        write.commit().await?;
+        Ok(settings)
     }
+
+    pub(crate) async fn open_room_in(
+        &self,
+        conn: &mut Conn,
+        name: &RoomName,
+        options: RoomOptions,
+    ) -> Result<OpenedRoom, StorageError> {
+        if let Some(room) = rooms::find_open(conn, name).await? {
+            return Ok(OpenedRoom {
+                room,
+                opened_now: false,
+            });
+        }
+        let inner = &self.inner;
+        let settings = rooms::find_settings(conn, name).await?;
+        let max_participants = options.max_participants.filter(|limit| *limit > 0);
+        let room = Room {
+            sid: RoomSid::from_random(inner.random()),
+            name: name.clone(),
+            origin: options.origin,
+            creator: options.creator,
+            empty_timeout: options.empty_timeout,
+            departure_timeout: options.departure_timeout,
+            metadata: options.metadata,
+            settings,
+            max_participants,
+            size_limit: [settings.size_limit, max_participants].into_iter().flatten().min(),
+            created_at: store::time(inner.now_millis())?,
+        };
+        rooms::insert(conn, &room).await?;
+        Ok(OpenedRoom { room, opened_now: true })
+    }
+
+    pub(crate) async fn end_room_in(
+        &self,
+        conn: &mut Conn,
+        room: &Room,
+        reason: EndReason,
+    ) -> Result<Vec<VoidedAdmission>, StorageError> {
+        let now = self.inner.now();
+        rooms::end(conn, &room.sid, reason, millis(now)).await?;
+        let mut voided = Vec::new();
+        for admission in admissions::list_living(conn, &room.sid).await? {
+            admissions::set_void(conn, &admission.id, millis(now)).await?;
+            voided.push(admission.voided());
+        }
+        if reason == EndReason::Deleted {
+            keys::revoke(conn, &room.name, "", now.unix_timestamp()).await?;
+        }
+        tracing::info!(room = %room.name, sid = %room.sid, ?reason, "room ends");
+        Ok(voided)
+    }
+}
+
+pub(crate) fn log_opened(room: &Room) {
+    tracing::info!(room = %room.name, sid = %room.sid, origin = ?room.origin, "room opened");
 }
