@@ -27,3 +27,5 @@ fn list(kind: DeviceKind) -> Vec<DeviceInfo> {
 
 #[cfg(feature = "sound")]
 pub(super) mod host;
+#[cfg(feature = "sound")]
+pub(super) mod supervise;

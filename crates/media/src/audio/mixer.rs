@@ -64,7 +64,7 @@ pub(super) struct Demand {
     /// How often there were too few.
     pub(super) underruns: AtomicU32,
     /// Calls so far.
-    pub(super) calls: AtomicU32,
+    pub(super) calls: Arc<AtomicU32>,
 }
 
 /// Where mixed sound goes.
@@ -77,7 +77,6 @@ pub(super) enum Output {
         ring: Producer<f32>,
         rate: u32,
         demand: Arc<Demand>,
-        stalled: Box<dyn Fn() + Send>,
     },
 }
 
@@ -98,7 +97,6 @@ struct RingOutput {
     resampler: FromBlocks,
     block: usize,
     demand: Arc<Demand>,
-    stalled: Box<dyn Fn() + Send>,
     underruns: u32,
     reserve: usize,
     calls: u32,
@@ -133,12 +131,7 @@ impl Mixer {
         let now = Instant::now();
         self.output = match output {
             Output::Null => Running::Null { next: now },
-            Output::Ring {
-                ring,
-                rate,
-                demand,
-                stalled,
-            } => Running::Ring(RingOutput {
+            Output::Ring { ring, rate, demand } => Running::Ring(RingOutput {
                 ring,
                 resampler: FromBlocks::new(rate),
                 block: (rate as usize).div_ceil(100),
@@ -147,7 +140,6 @@ impl Mixer {
                 calls: demand.calls.load(Ordering::Relaxed),
                 called: now,
                 demand,
-                stalled,
             }),
         };
     }
@@ -169,8 +161,8 @@ impl Mixer {
             Running::Ring(ring) => {
                 ring.fill(now, || self.mix(now));
                 if now.saturating_duration_since(ring.called) > STALLED {
-                    (ring.stalled)();
-                    // Keeps the pace of the call until there is a speaker again.
+                    // Keeps the pace of the call until there is a speaker again. The ring goes, and by that its
+                    // callback, should it ever be called, knows to be forgotten.
                     output = Running::Null { next: now };
                 }
                 NAP
