@@ -101,9 +101,10 @@ class Backend {
   async #signIn(form: { server: string; user: string; password: string }): Promise<void> {
     await pause(150);
     if (form.server.includes('nowhere')) throw failure('unreachable', 'The server does not answer.', 'Check its address and your network, then try again.', 'server');
-    if (form.server.includes('new') && this.#wrong >= 0 && this.state.certificate === null && !this.#accepted) {
+    if (form.server.includes('new') && !this.#accepted) {
+      this.#form = form;
       this.patch({ certificate: { server: form.server, fingerprint: PRINT, changedFrom: null } });
-      throw failure('certificate_unknown', 'The certificate is not known.', 'Compare its fingerprint.', null);
+      throw failure('tls_unknown', 'The certificate is not known.', 'Compare its fingerprint.', null);
     }
     if (form.password !== 'right') {
       this.#wrong += 1;
@@ -114,10 +115,12 @@ class Backend {
   }
 
   #accepted = false;
+  #form: { server: string; user: string; password: string } | null = null;
 
-  #certificate(accept: boolean): void {
+  async #certificate(accept: boolean): Promise<void> {
     this.#accepted = accept;
     this.patch({ certificate: null });
+    if (accept && this.#form) await this.#signIn(this.#form);
   }
 
   async #own(device: 'microphone' | 'camera', on: boolean): Promise<void> {

@@ -35,6 +35,8 @@ class App {
   dialog = $state<'settings' | 'shortcuts' | 'invite' | null>(null);
   question = $state.raw<Question | null>(null);
   polite = $state('');
+  /** Why the sign-in that followed an accepted certificate failed; the sign-in form shows it. */
+  refusal = $state.raw<UiError | null>(null);
   theme = $state<Theme>(savedTheme());
   #stage: Stage | null = null;
   #frames: FrameSource | null = null;
@@ -44,6 +46,11 @@ class App {
     this.setTheme(this.theme);
     await api.onState((state) => this.#take(state));
     await api.onToast((toast) => this.#toast(toast));
+    await this.refresh();
+  }
+
+  /** Reads the state now, rather than waiting for the next event. */
+  async refresh(): Promise<void> {
     this.#take(await api.getState());
   }
 

@@ -17,6 +17,8 @@ interface Tile extends TileOptions {
   element: HTMLElement;
   rect: Rect;
   radius: number;
+  /** The part of it that a scrolling strip shows. */
+  shown: Rect;
   /** Around a picture that does not fill the tile. */
   ground: string;
   dirty: boolean;
@@ -51,7 +53,7 @@ export class Stage {
 
   /** Svelte action for a tile. */
   tile = (element: HTMLElement, options: TileOptions): { update: (o: TileOptions) => void; destroy: () => void } => {
-    this.#tiles.set(element, { ...options, element, rect: { ...NOWHERE }, radius: 0, ground: '', dirty: true });
+    this.#tiles.set(element, { ...options, element, rect: NOWHERE, shown: NOWHERE, radius: 0, ground: '', dirty: true });
     this.#sizes.observe(element);
     this.invalidate();
     return {
@@ -107,15 +109,24 @@ export class Stage {
     const ratio = window.devicePixelRatio || 1;
     const origin = canvas.getBoundingClientRect();
     let moved = resize(canvas, Math.round(origin.width * ratio), Math.round(origin.height * ratio));
-    for (const tile of this.#tiles.values()) {
-      const box = tile.element.getBoundingClientRect();
+    const within = (element: Element): Rect => {
+      const box = element.getBoundingClientRect();
       const x = Math.round((box.left - origin.left) * ratio);
       const y = Math.round((box.top - origin.top) * ratio);
-      const width = Math.round((box.right - origin.left) * ratio) - x;
-      const height = Math.round((box.bottom - origin.top) * ratio) - y;
-      const old = tile.rect;
-      if (old.x === x && old.y === y && old.width === width && old.height === height) continue;
-      tile.rect = { x, y, width, height };
+      return {
+        x,
+        y,
+        width: Math.round((box.right - origin.left) * ratio) - x,
+        height: Math.round((box.bottom - origin.top) * ratio) - y,
+      };
+    };
+    for (const tile of this.#tiles.values()) {
+      const rect = within(tile.element);
+      const scroller = tile.element.closest('[data-clip]');
+      const shown = scroller ? common(rect, within(scroller)) : rect;
+      if (same(tile.rect, rect) && same(tile.shown, shown)) continue;
+      tile.rect = rect;
+      tile.shown = shown;
       const style = getComputedStyle(tile.element);
       tile.radius = (parseFloat(style.borderTopLeftRadius) || 0) * ratio;
       tile.ground = style.getPropertyValue('--tile');
@@ -145,11 +156,16 @@ export class Stage {
     const { x, y, width, height } = tile.rect;
     // The page shows initials as long as nothing was drawn.
     tile.element.toggleAttribute('data-pictured', picture !== undefined);
-    if (!picture || width <= 0 || height <= 0) return;
+    if (!picture || tile.shown.width <= 0 || tile.shown.height <= 0) return;
     context.save();
     context.beginPath();
     context.roundRect(x, y, width, height, tile.radius);
     context.clip();
+    if (tile.shown !== tile.rect) {
+      context.beginPath();
+      context.rect(tile.shown.x, tile.shown.y, tile.shown.width, tile.shown.height);
+      context.clip();
+    }
     if (tile.fit === 'contain') {
       context.fillStyle = tile.ground;
       context.fillRect(x, y, width, height);
@@ -191,7 +207,7 @@ export class Stage {
     const wishes = new Map<number, TileWish>();
     for (const tile of this.#tiles.values()) {
       if (tile.key === null) continue;
-      const seen = overlap(view, tile.rect);
+      const seen = tile.shown.width > 0 && tile.shown.height > 0 && overlap(view, tile.shown);
       const before = wishes.get(tile.key);
       wishes.set(tile.key, {
         key: tile.key,
@@ -223,4 +239,17 @@ function resize(canvas: HTMLCanvasElement, width: number, height: number): boole
   canvas.width = width;
   canvas.height = height;
   return true;
+}
+
+/** What two boxes have in common; of no size when they are apart. */
+function common(a: Rect, b: Rect): Rect {
+  const x = Math.max(a.x, b.x);
+  const y = Math.max(a.y, b.y);
+  const width = Math.max(0, Math.min(a.x + a.width, b.x + b.width) - x);
+  const height = Math.max(0, Math.min(a.y + a.height, b.y + b.height) - y);
+  return { x, y, width, height };
+}
+
+function same(a: Rect, b: Rect): boolean {
+  return a.x === b.x && a.y === b.y && a.width === b.width && a.height === b.height;
 }
