@@ -291,7 +291,12 @@ pub trait Connection: Send + Sync {
     /// Stops a sent track; an offer must follow.
     async fn remove_track(&self, cid: &str) -> Result<(), TransportError>;
     /// Opens a data channel before the first offer.
-    async fn open_data_channel(&self, label: &str, ordered: bool, max_retransmits: Option<u16>) -> Result<(), TransportError>;
+    async fn open_data_channel(
+        &self,
+        label: &str,
+        ordered: bool,
+        max_retransmits: Option<u16>,
+    ) -> Result<(), TransportError>;
     /// Sends on a data channel, ours or the other side's, waiting for room in its buffer.
     async fn send_data(&self, label: &str, payload: Bytes) -> Result<(), TransportError>;
     /// What the network takes now: encoders follow it.

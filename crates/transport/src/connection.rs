@@ -16,12 +16,15 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 use webrtc::data_channel::{DataChannel, RTCDataChannelInit};
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
-use webrtc::peer_connection::{PeerConnection, PeerConnectionBuilder, RTCIceCandidateInit, RTCSessionDescription, StatsSelector};
+use webrtc::peer_connection::{
+    PeerConnection, PeerConnectionBuilder, RTCIceCandidateInit, RTCSessionDescription, StatsSelector,
+};
 use webrtc::rtp_transceiver::{RTCRtpReceiverId, RTCRtpTransceiverDirection, RTCRtpTransceiverInit, RtpTransceiver};
 use webrtc::runtime::TokioRuntime;
 
 use crate::api::{
-    CandidateInit, Connection, ConnectionConfig, ConnectionEvent, ConnectionStats, SendCodec, SendTrackConfig, TrackSender, TransportError,
+    CandidateInit, Connection, ConnectionConfig, ConnectionEvent, ConnectionStats, SendCodec, SendTrackConfig,
+    TrackSender, TransportError,
 };
 use crate::data::{self, DataChannels};
 use crate::events::{Events, Handler};
@@ -38,7 +41,10 @@ const CLOSE_TIME: Duration = Duration::from_secs(2);
 impl TransportError {
     /// The library refused.
     pub(crate) fn webrtc(what: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self::WebRtc { what, source: Box::new(source) }
+        Self::WebRtc {
+            what,
+            source: Box::new(source),
+        }
     }
 }
 
@@ -65,7 +71,10 @@ pub(crate) struct Core {
 
 impl Core {
     fn pc(&self) -> Result<&Arc<dyn PeerConnection>, TransportError> {
-        self.pc.get().filter(|_| !self.token.is_cancelled()).ok_or(TransportError::Closed)
+        self.pc
+            .get()
+            .filter(|_| !self.token.is_cancelled())
+            .ok_or(TransportError::Closed)
     }
 
     /// Runs a task until it ends or the connection does.
@@ -105,7 +114,12 @@ impl Core {
 
     /// Reads the mids that the library gave to our tracks.
     async fn name_tracks(&self) {
-        let sent: Vec<_> = self.sent.lock().values().map(|s| (s.track.clone(), s.transceiver.clone())).collect();
+        let sent: Vec<_> = self
+            .sent
+            .lock()
+            .values()
+            .map(|s| (s.track.clone(), s.transceiver.clone()))
+            .collect();
         for (track, transceiver) in sent {
             if let Ok(Some(mid)) = transceiver.mid().await {
                 track.set_mid(&mid);
@@ -115,8 +129,14 @@ impl Core {
 
     async fn apply_remote(&self, description: RTCSessionDescription, tcp: bool) -> Result<(), TransportError> {
         let pc = self.pc()?;
-        let candidates = if tcp { sdp::tcp_candidates(&description.sdp) } else { Vec::new() };
-        pc.set_remote_description(description).await.map_err(|e| TransportError::webrtc("set the remote description", e))?;
+        let candidates = if tcp {
+            sdp::tcp_candidates(&description.sdp)
+        } else {
+            Vec::new()
+        };
+        pc.set_remote_description(description)
+            .await
+            .map_err(|e| TransportError::webrtc("set the remote description", e))?;
         let early = self.early.lock().take().unwrap_or_default();
         for candidate in candidates.into_iter().chain(early) {
             if let Err(error) = add_candidate(pc, candidate).await {
@@ -135,7 +155,9 @@ async fn add_candidate(pc: &Arc<dyn PeerConnection>, candidate: CandidateInit) -
         sdp_mline_index: candidate.sdp_mline_index,
         ..Default::default()
     };
-    pc.add_ice_candidate(init).await.map_err(|e| TransportError::webrtc("add a candidate", e))
+    pc.add_ice_candidate(init)
+        .await
+        .map_err(|e| TransportError::webrtc("add a candidate", e))
 }
 
 /// A peer connection on `webrtc`.
@@ -148,7 +170,9 @@ pub struct WebRtcConnection {
 
 impl WebRtcConnection {
     /// Makes a connection that is ready for tracks, data channels and offers, and its events.
-    pub async fn new(config: ConnectionConfig) -> Result<(Arc<dyn Connection>, mpsc::Receiver<ConnectionEvent>), TransportError> {
+    pub async fn new(
+        config: ConnectionConfig,
+    ) -> Result<(Arc<dyn Connection>, mpsc::Receiver<ConnectionEvent>), TransportError> {
         let started = Instant::now();
         let tasks = TaskTracker::new();
         let token = CancellationToken::new();
@@ -181,15 +205,26 @@ impl WebRtcConnection {
         if tcp {
             builder = builder.with_tcp_addrs(addresses);
         }
-        let pc = builder.build().await.map_err(|e| TransportError::webrtc("open the connection", e))?;
+        let pc = builder
+            .build()
+            .await
+            .map_err(|e| TransportError::webrtc("open the connection", e))?;
         let pc: Arc<dyn PeerConnection> = Arc::new(pc);
         let _ = core.pc.set(pc.clone());
         core.spawn(measure_round_trip(pc, core.wire.clone()));
-        let connection = Arc::new(Self { core, passive_setup: config.passive_setup, tcp, started });
+        let connection = Arc::new(Self {
+            core,
+            passive_setup: config.passive_setup,
+            tcp,
+            started,
+        });
         Ok((connection, receiver))
     }
 
-    fn send_tasks(&self, config: &SendTrackConfig) -> (Arc<SentTrack>, Arc<TrackLocalStaticRTP>, TrackSender, CancellationToken) {
+    fn send_tasks(
+        &self,
+        config: &SendTrackConfig,
+    ) -> (Arc<SentTrack>, Arc<TrackLocalStaticRTP>, TrackSender, CancellationToken) {
         let layers = publish::layers(&config.codec);
         let writer = Arc::new(TrackLocalStaticRTP::new(publish::media_track(config, &layers)));
         let audio = matches!(config.codec, SendCodec::Opus);
@@ -206,7 +241,11 @@ impl WebRtcConnection {
                 () = task => {}
             }
         });
-        let sender = TrackSender { frames, keyframe_requests, cid: config.cid.clone() };
+        let sender = TrackSender {
+            frames,
+            keyframe_requests,
+            cid: config.cid.clone(),
+        };
         (track, writer, sender, stop)
     }
 }
@@ -226,26 +265,41 @@ async fn measure_round_trip(pc: Arc<dyn PeerConnection>, wire: Arc<Wire>) {
 impl Connection for WebRtcConnection {
     async fn create_offer(&self, ice_restart: bool) -> Result<String, TransportError> {
         let pc = self.core.pc()?;
-        let options = ice_restart.then(|| RTCOfferOptions { ice_restart: true, ..Default::default() });
-        let offer = pc.create_offer(options).await.map_err(|e| TransportError::webrtc("create an offer", e))?;
+        let options = ice_restart.then(|| RTCOfferOptions {
+            ice_restart: true,
+            ..Default::default()
+        });
+        let offer = pc
+            .create_offer(options)
+            .await
+            .map_err(|e| TransportError::webrtc("create an offer", e))?;
         let text = offer.sdp.clone();
-        pc.set_local_description(offer).await.map_err(|e| TransportError::webrtc("set the local description", e))?;
+        pc.set_local_description(offer)
+            .await
+            .map_err(|e| TransportError::webrtc("set the local description", e))?;
         self.core.name_tracks().await;
         Ok(if self.passive_setup { sdp::passive(&text) } else { text })
     }
 
     async fn set_answer(&self, sdp: &str) -> Result<(), TransportError> {
-        let answer = RTCSessionDescription::answer(sdp.to_owned()).map_err(|e| TransportError::webrtc("read the answer", e))?;
+        let answer =
+            RTCSessionDescription::answer(sdp.to_owned()).map_err(|e| TransportError::webrtc("read the answer", e))?;
         self.core.apply_remote(answer, self.tcp).await
     }
 
     async fn answer_offer(&self, sdp: &str) -> Result<String, TransportError> {
-        let offer = RTCSessionDescription::offer(sdp.to_owned()).map_err(|e| TransportError::webrtc("read the offer", e))?;
+        let offer =
+            RTCSessionDescription::offer(sdp.to_owned()).map_err(|e| TransportError::webrtc("read the offer", e))?;
         self.core.apply_remote(offer, self.tcp).await?;
         let pc = self.core.pc()?;
-        let answer = pc.create_answer(None).await.map_err(|e| TransportError::webrtc("create an answer", e))?;
+        let answer = pc
+            .create_answer(None)
+            .await
+            .map_err(|e| TransportError::webrtc("create an answer", e))?;
         let text = answer.sdp.clone();
-        pc.set_local_description(answer).await.map_err(|e| TransportError::webrtc("set the local description", e))?;
+        pc.set_local_description(answer)
+            .await
+            .map_err(|e| TransportError::webrtc("set the local description", e))?;
         self.core.name_tracks().await;
         Ok(text)
     }
@@ -269,7 +323,14 @@ impl Connection for WebRtcConnection {
         };
         match pc.add_transceiver_from_track(writer, Some(init)).await {
             Ok(transceiver) => {
-                self.core.sent.lock().insert(config.cid, Sent { track, transceiver, stop });
+                self.core.sent.lock().insert(
+                    config.cid,
+                    Sent {
+                        track,
+                        transceiver,
+                        stop,
+                    },
+                );
                 Ok(sender)
             }
             Err(error) => {
@@ -286,20 +347,39 @@ impl Connection for WebRtcConnection {
             return Err(TransportError::Unknown(format!("the track {cid:?}")));
         };
         sent.stop.cancel();
-        let sender = sent.transceiver.sender().await.map_err(|e| TransportError::webrtc("find the sender", e))?;
+        let sender = sent
+            .transceiver
+            .sender()
+            .await
+            .map_err(|e| TransportError::webrtc("find the sender", e))?;
         if let Some(sender) = sender {
-            pc.remove_track(&sender).await.map_err(|e| TransportError::webrtc("remove a track", e))?;
+            pc.remove_track(&sender)
+                .await
+                .map_err(|e| TransportError::webrtc("remove a track", e))?;
         }
         self.core.wire.remove_sent(cid);
         Ok(())
     }
 
-    async fn open_data_channel(&self, label: &str, ordered: bool, max_retransmits: Option<u16>) -> Result<(), TransportError> {
+    async fn open_data_channel(
+        &self,
+        label: &str,
+        ordered: bool,
+        max_retransmits: Option<u16>,
+    ) -> Result<(), TransportError> {
         let pc = self.core.pc()?;
-        let init = RTCDataChannelInit { ordered, max_retransmits, ..Default::default() };
-        let channel = pc.create_data_channel(label, Some(init)).await.map_err(|e| TransportError::webrtc("open a data channel", e))?;
+        let init = RTCDataChannelInit {
+            ordered,
+            max_retransmits,
+            ..Default::default()
+        };
+        let channel = pc
+            .create_data_channel(label, Some(init))
+            .await
+            .map_err(|e| TransportError::webrtc("open a data channel", e))?;
         let opened = self.core.data.add(label, channel.clone(), true, false);
-        self.core.spawn(data::read(channel, label.to_owned(), opened, self.core.events.clone()));
+        self.core
+            .spawn(data::read(channel, label.to_owned(), opened, self.core.events.clone()));
         Ok(())
     }
 

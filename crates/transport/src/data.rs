@@ -27,7 +27,13 @@ pub(crate) struct DataChannels {
 
 impl DataChannels {
     /// Adds a channel; what is returned must be set when it opens. Ours is kept when both sides opened one.
-    pub(crate) fn add(&self, label: &str, channel: Arc<dyn DataChannel>, ours: bool, open: bool) -> watch::Sender<bool> {
+    pub(crate) fn add(
+        &self,
+        label: &str,
+        channel: Arc<dyn DataChannel>,
+        ours: bool,
+        open: bool,
+    ) -> watch::Sender<bool> {
         let (opened, open) = watch::channel(open);
         let mut held = self.held.lock();
         if ours || held.get(label).is_none_or(|h| !h.ours) {
@@ -41,8 +47,14 @@ impl DataChannels {
         let Some(mut held) = self.held.lock().get(label).cloned() else {
             return Err(TransportError::Unknown(format!("the data channel {label:?}")));
         };
-        held.open.wait_for(|open| *open).await.map_err(|_| TransportError::Closed)?;
-        held.channel.send(BytesMut::from(payload)).await.map_err(|source| TransportError::webrtc("send data", source))
+        held.open
+            .wait_for(|open| *open)
+            .await
+            .map_err(|_| TransportError::Closed)?;
+        held.channel
+            .send(BytesMut::from(payload))
+            .await
+            .map_err(|source| TransportError::webrtc("send data", source))
     }
 
     /// Forgets all channels.
@@ -62,7 +74,13 @@ pub(crate) async fn read(channel: Arc<dyn DataChannel>, label: String, opened: w
             }
             DataChannelEvent::OnMessage(message) => {
                 let payload = message.data.freeze();
-                if !events.tell_data(ConnectionEvent::Data { label: label.clone(), payload }).await {
+                if !events
+                    .tell_data(ConnectionEvent::Data {
+                        label: label.clone(),
+                        payload,
+                    })
+                    .await
+                {
                     break;
                 }
             }

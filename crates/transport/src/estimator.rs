@@ -32,7 +32,11 @@ impl Acknowledged {
     }
 
     fn rate(&mut self, now: Instant) -> Option<f64> {
-        while self.sizes.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > WINDOW) {
+        while self
+            .sizes
+            .front()
+            .is_some_and(|(at, _)| now.saturating_duration_since(*at) > WINDOW)
+        {
             self.sizes.pop_front();
         }
         let first = self.sizes.front()?.0;
@@ -55,7 +59,12 @@ impl Estimator {
     /// Starts at the initial target.
     pub(crate) fn new(wire: Arc<Wire>) -> Self {
         let initial = INITIAL_TARGET.as_bps() as f64;
-        Self { gcc: Gcc::new(initial, LEAST, MOST), acknowledged: Acknowledged::default(), target: initial, wire }
+        Self {
+            gcc: Gcc::new(initial, LEAST, MOST),
+            acknowledged: Acknowledged::default(),
+            target: initial,
+            wire,
+        }
     }
 }
 

@@ -40,7 +40,9 @@ impl Events {
                     () = token.cancelled() => break,
                     event = waiting.recv() => event,
                 };
-                let (Some(event), Some(out)) = (event, out.upgrade()) else { break };
+                let (Some(event), Some(out)) = (event, out.upgrade()) else {
+                    break;
+                };
                 tokio::select! {
                     () = token.cancelled() => break,
                     sent = out.send(event) => if sent.is_err() { break },

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use rtc::media_stream::MediaStreamTrack;
-use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodec, RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpRtxParameters, RtpCodecKind};
+use rtc::rtp_transceiver::rtp_sender::{
+    RTCRtpCodec, RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpRtxParameters, RtpCodecKind,
+};
 use tokio::sync::mpsc;
 use tracing::debug;
 use webrtc::media_stream::track_local::TrackLocal;
@@ -30,7 +32,9 @@ pub(crate) fn layers(codec: &SendCodec) -> Vec<Layer> {
     let layer = |rid: Option<&LayerConfig>, rtx| Layer {
         ssrc: new_ssrc(),
         rtx,
-        rid: rid.and_then(|l| l.rid.as_ref()).map(|rid| Bytes::copy_from_slice(rid.as_bytes())),
+        rid: rid
+            .and_then(|l| l.rid.as_ref())
+            .map(|rid| Bytes::copy_from_slice(rid.as_bytes())),
     };
     match codec {
         SendCodec::Opus => vec![layer(None, None)],
@@ -42,21 +46,38 @@ pub(crate) fn layers(codec: &SendCodec) -> Vec<Layer> {
 pub(crate) fn media_track(config: &SendTrackConfig, layers: &[Layer]) -> MediaStreamTrack {
     let (kind, codec, bitrates): (_, RTCRtpCodec, Vec<u64>) = match &config.codec {
         SendCodec::Opus => (RtpCodecKind::Audio, setup::opus(), vec![0]),
-        SendCodec::Vp8(layers) => (RtpCodecKind::Video, setup::vp8(), layers.iter().map(|l| l.max_bitrate.as_bps()).collect()),
+        SendCodec::Vp8(layers) => (
+            RtpCodecKind::Video,
+            setup::vp8(),
+            layers.iter().map(|l| l.max_bitrate.as_bps()).collect(),
+        ),
     };
-    let encodings = layers.iter().zip(bitrates).map(|(layer, bitrate)| RTCRtpEncodingParameters {
-        rtp_coding_parameters: RTCRtpCodingParameters {
-            rid: layer.rid.as_ref().map(|rid| String::from_utf8_lossy(rid).into_owned()).unwrap_or_default(),
-            ssrc: Some(layer.ssrc),
-            rtx: layer.rtx.map(|ssrc| RTCRtpRtxParameters { ssrc }),
-            fec: None,
-        },
-        active: true,
-        codec: codec.clone(),
-        max_bitrate: u32::try_from(bitrate).unwrap_or(u32::MAX),
-        ..Default::default()
-    });
-    MediaStreamTrack::new(config.stream_id.clone(), config.cid.clone(), config.cid.clone(), kind, encodings.collect())
+    let encodings = layers
+        .iter()
+        .zip(bitrates)
+        .map(|(layer, bitrate)| RTCRtpEncodingParameters {
+            rtp_coding_parameters: RTCRtpCodingParameters {
+                rid: layer
+                    .rid
+                    .as_ref()
+                    .map(|rid| String::from_utf8_lossy(rid).into_owned())
+                    .unwrap_or_default(),
+                ssrc: Some(layer.ssrc),
+                rtx: layer.rtx.map(|ssrc| RTCRtpRtxParameters { ssrc }),
+                fec: None,
+            },
+            active: true,
+            codec: codec.clone(),
+            max_bitrate: u32::try_from(bitrate).unwrap_or(u32::MAX),
+            ..Default::default()
+        });
+    MediaStreamTrack::new(
+        config.stream_id.clone(),
+        config.cid.clone(),
+        config.cid.clone(),
+        kind,
+        encodings.collect(),
+    )
 }
 
 /// A new track's clock, with a random start.
@@ -91,11 +112,19 @@ impl Sender {
     }
 
     fn packets(&mut self, frame: &EncodedFrame, negotiated: Negotiated) -> Vec<rtc::rtp::Packet> {
-        let Some((state, layer)) = self.layers.get_mut(frame.layer).zip(self.track.layers.get(frame.layer)) else { return Vec::new() };
+        let Some((state, layer)) = self.layers.get_mut(frame.layer).zip(self.track.layers.get(frame.layer)) else {
+            return Vec::new();
+        };
         let (payloads, timestamp) = if self.track.audio {
-            (vec![frame.data.clone()], self.track.clock.lock().sound(frame.captured, opus_samples(&frame.data)))
+            (
+                vec![frame.data.clone()],
+                self.track.clock.lock().sound(frame.captured, opus_samples(&frame.data)),
+            )
         } else {
-            (state.vp8.packetize(&frame.data, frame.temporal), self.track.clock.lock().at(frame.captured))
+            (
+                state.vp8.packetize(&frame.data, frame.temporal),
+                self.track.clock.lock().at(frame.captured),
+            )
         };
         let last = payloads.len().saturating_sub(1);
         let packets = payloads.into_iter().enumerate().map(|(n, payload)| {
@@ -113,7 +142,9 @@ impl Sender {
             if let (Some(id), Some(level)) = (negotiated.level, frame.audio_level) {
                 // RFC 6464: the top bit says voice; louder than -60 dBov is taken for it.
                 let voice = if level < 60 { 0x80 } else { 0 };
-                let _ = packet.header.set_extension(id, Bytes::copy_from_slice(&[voice | level.min(127)]));
+                let _ = packet
+                    .header
+                    .set_extension(id, Bytes::copy_from_slice(&[voice | level.min(127)]));
             }
             packet
         });
@@ -137,7 +168,9 @@ pub(crate) async fn run(
             continue;
         };
         // Nothing can be decoded before a keyframe.
-        let Some(started) = started.get_mut(frame.layer) else { continue };
+        let Some(started) = started.get_mut(frame.layer) else {
+            continue;
+        };
         if !*started && !sender.track.audio && !frame.keyframe {
             sender.track.want_all_keyframes(Instant::now());
             continue;

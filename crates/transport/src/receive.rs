@@ -82,7 +82,10 @@ async fn pump(inbound: Arc<Inbound>, packets: mpsc::Sender<ReceivedPacket>) {
 async fn ask(inbound: Arc<Inbound>, track: Arc<dyn TrackRemote>, mut asked: mpsc::Receiver<()>) {
     while asked.recv().await.is_some() {
         inbound.count_pli();
-        let pli = PictureLossIndication { sender_ssrc: 0, media_ssrc: inbound.ssrc };
+        let pli = PictureLossIndication {
+            sender_ssrc: 0,
+            media_ssrc: inbound.ssrc,
+        };
         if let Err(error) = track.write_rtcp(vec![Box::new(pli)]).await {
             debug!(%error, "a keyframe request was not sent");
             break;

@@ -27,7 +27,13 @@ pub(crate) struct TrackClock {
 impl TrackClock {
     /// `offset` is random (RFC 3550, 5.1).
     pub(crate) fn new(epoch: Instant, offset: u32, rate: u32) -> Self {
-        Self { epoch, offset, rate, next: None, skew: 0 }
+        Self {
+            epoch,
+            offset,
+            rate,
+            next: None,
+            skew: 0,
+        }
     }
 
     fn linear(&self, at: Instant) -> u32 {
@@ -51,11 +57,19 @@ impl TrackClock {
             None => by_clock,
             Some(next) => {
                 let behind = by_clock.wrapping_add(self.skew as u32).wrapping_sub(next) as i32;
-                if behind > pause { next.wrapping_add(behind as u32 / samples.max(1) * samples.max(1)) } else { next }
+                if behind > pause {
+                    next.wrapping_add(behind as u32 / samples.max(1) * samples.max(1))
+                } else {
+                    next
+                }
             }
         };
         let measured = i64::from(time.wrapping_sub(by_clock) as i32);
-        self.skew = if self.next.is_none() { measured } else { self.skew + (measured - self.skew) / SKEW_SHARE };
+        self.skew = if self.next.is_none() {
+            measured
+        } else {
+            self.skew + (measured - self.skew) / SKEW_SHARE
+        };
         self.next = Some(time.wrapping_add(samples));
         time
     }
@@ -131,7 +145,11 @@ mod tests {
         }
         let now = epoch + Duration::from_micros(20_200) * 1499;
         assert_eq!(last, 960 * 1499, "no jump");
-        assert!((clock.at(now).wrapping_sub(last) as i32).abs() < 480, "within 10 ms: {}", clock.at(now) as i64 - i64::from(last));
+        assert!(
+            (clock.at(now).wrapping_sub(last) as i32).abs() < 480,
+            "within 10 ms: {}",
+            clock.at(now) as i64 - i64::from(last)
+        );
     }
 
     #[test]

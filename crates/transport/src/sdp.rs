@@ -26,7 +26,11 @@ pub(crate) fn tcp_candidates(sdp: &str) -> Vec<CandidateInit> {
             && is_passive_tcp(candidate)
             && found.iter().all(|c| c.candidate != candidate)
         {
-            found.push(CandidateInit { candidate: candidate.to_owned(), sdp_mid: mid.clone(), sdp_mline_index: index.or(Some(0)) });
+            found.push(CandidateInit {
+                candidate: candidate.to_owned(),
+                sdp_mid: mid.clone(),
+                sdp_mline_index: index.or(Some(0)),
+            });
         }
     }
     found
@@ -35,7 +39,9 @@ pub(crate) fn tcp_candidates(sdp: &str) -> Vec<CandidateInit> {
 fn is_passive_tcp(candidate: &str) -> bool {
     let mut words = candidate.split_ascii_whitespace();
     candidate.starts_with("candidate:")
-        && words.nth(2).is_some_and(|transport| transport.eq_ignore_ascii_case("tcp"))
+        && words
+            .nth(2)
+            .is_some_and(|transport| transport.eq_ignore_ascii_case("tcp"))
         && candidate.contains("tcptype passive")
 }
 
@@ -51,11 +57,17 @@ mod tests {
                    a=candidate:3 1 tcp 1 10.0.0.1 9 typ host tcptype active\r\n";
         let found = tcp_candidates(sdp);
         assert_eq!(found.len(), 1);
-        assert_eq!((found[0].sdp_mid.as_deref(), found[0].sdp_mline_index), (Some("0"), Some(0)));
+        assert_eq!(
+            (found[0].sdp_mid.as_deref(), found[0].sdp_mline_index),
+            (Some("0"), Some(0))
+        );
     }
 
     #[test]
     fn only_the_offers_role_is_changed() {
-        assert_eq!(passive("a=setup:actpass\r\na=setup:active\r\n"), "a=setup:passive\r\na=setup:active\r\n");
+        assert_eq!(
+            passive("a=setup:actpass\r\na=setup:active\r\n"),
+            "a=setup:passive\r\na=setup:active\r\n"
+        );
     }
 }

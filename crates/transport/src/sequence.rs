@@ -16,7 +16,10 @@ pub(crate) struct Window {
 
 impl Default for Window {
     fn default() -> Self {
-        Self { newest: None, seen: vec![0; usize::from(SPAN) / 64] }
+        Self {
+            newest: None,
+            seen: vec![0; usize::from(SPAN) / 64],
+        }
     }
 }
 

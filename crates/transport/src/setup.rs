@@ -10,10 +10,12 @@ use rtc::interceptor::{CongestionControlBuilder, ReceiverReportBuilder, TwccRece
 use rtc::peer_connection::configuration::interceptor_registry::configure_twcc_sender_only;
 use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_OPUS, MIME_TYPE_VP8, MediaEngine};
 use rtc::peer_connection::configuration::setting_engine::{SctpMaxMessageSize, SettingEngine, SettingEngineBuilder};
-use rtc::rtp_transceiver::rtp_sender::{RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpHeaderExtensionCapability, RtpCodecKind};
+use rtc::rtp_transceiver::rtp_sender::{
+    RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpHeaderExtensionCapability, RtpCodecKind,
+};
 use rtc::sdp::extmap;
 use rtc::shared::error::Error;
-use webrtc::peer_connection::{Registry, RTCConfiguration, RTCConfigurationBuilder, RTCIceServer};
+use webrtc::peer_connection::{RTCConfiguration, RTCConfigurationBuilder, RTCIceServer, Registry};
 
 use rtc::interceptor::Slot;
 
@@ -30,7 +32,10 @@ const MOST_CHECKS: u16 = 300;
 const MOST_MESSAGE: u32 = 1 << 20;
 
 fn feedback(typ: &str, parameter: &str) -> RTCPFeedback {
-    RTCPFeedback { typ: typ.to_owned(), parameter: parameter.to_owned() }
+    RTCPFeedback {
+        typ: typ.to_owned(),
+        parameter: parameter.to_owned(),
+    }
 }
 
 /// The codecs: those that we can encode and decode, and no others, so that a server can tell what we lack.
@@ -58,8 +63,20 @@ pub(crate) fn vp8() -> RTCRtpCodec {
 /// Codecs and header extensions.
 pub(crate) fn media_engine() -> Result<MediaEngine, Error> {
     let mut engine = MediaEngine::default();
-    engine.register_codec(RTCRtpCodecParameters { rtp_codec: opus(), payload_type: 111 }, RtpCodecKind::Audio)?;
-    engine.register_codec(RTCRtpCodecParameters { rtp_codec: vp8(), payload_type: 96 }, RtpCodecKind::Video)?;
+    engine.register_codec(
+        RTCRtpCodecParameters {
+            rtp_codec: opus(),
+            payload_type: 111,
+        },
+        RtpCodecKind::Audio,
+    )?;
+    engine.register_codec(
+        RTCRtpCodecParameters {
+            rtp_codec: vp8(),
+            payload_type: 96,
+        },
+        RtpCodecKind::Video,
+    )?;
     let rtx = RTCRtpCodec {
         mime_type: "video/rtx".to_owned(),
         clock_rate: 90_000,
@@ -67,7 +84,13 @@ pub(crate) fn media_engine() -> Result<MediaEngine, Error> {
         sdp_fmtp_line: "apt=96".to_owned(),
         rtcp_feedback: vec![],
     };
-    engine.register_codec(RTCRtpCodecParameters { rtp_codec: rtx, payload_type: 97 }, RtpCodecKind::Video)?;
+    engine.register_codec(
+        RTCRtpCodecParameters {
+            rtp_codec: rtx,
+            payload_type: 97,
+        },
+        RtpCodecKind::Video,
+    )?;
     let both = [RtpCodecKind::Audio, RtpCodecKind::Video];
     for (uri, kinds) in [
         (extmap::SDES_MID_URI, &both[..]),
@@ -94,10 +117,16 @@ pub(crate) fn chain(wire: &Arc<Wire>, started: Instant) -> Registry {
         .with(Slot::from(2_500), Staged::new(Stamp::new(wire.clone())))
         .with(Slot::Pacer, Staged::new(Pacer::new(wire.clone())))
         .with(Slot::NackResponder, Staged::new(Retransmitter::new(wire.clone())))
-        .with(Slot::NackGenerator, Staged::new(NackRequester::new(wire.clone(), rand::random())))
+        .with(
+            Slot::NackGenerator,
+            Staged::new(NackRequester::new(wire.clone(), rand::random())),
+        )
         .with(Slot::TwccReceiver, TwccReceiverBuilder::new().build())
         .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build())
-        .with(Slot::SenderReport, Staged::new(SenderReports::new(wire.clone(), (started, SystemTime::now()))))
+        .with(
+            Slot::SenderReport,
+            Staged::new(SenderReports::new(wire.clone(), (started, SystemTime::now()))),
+        )
         .with(Slot::from(12_900), Staged::new(Delivery::new(wire.clone())))
 }
 
@@ -106,7 +135,11 @@ pub(crate) fn settings(config: &ConnectionConfig) -> SettingEngine {
     // Each kind of pair waits before it may be nominated, in case a better one turns up; the defaults are 0.5 to 2 s.
     SettingEngineBuilder::new()
         .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(MOST_CHECKS))
-        .with_ice_timeouts(Some(Duration::from_secs(5)), Some(Duration::from_secs(20)), Some(Duration::from_secs(2)))
+        .with_ice_timeouts(
+            Some(Duration::from_secs(5)),
+            Some(Duration::from_secs(20)),
+            Some(Duration::from_secs(2)),
+        )
         .with_host_acceptance_min_wait(Some(Duration::ZERO))
         .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
         .with_srflx_acceptance_min_wait(Some(Duration::from_millis(100)))
@@ -125,7 +158,9 @@ pub(crate) fn configuration(config: &ConnectionConfig) -> RTCConfiguration {
         username: server.username.clone(),
         credential: server.credential.clone(),
     });
-    RTCConfigurationBuilder::default().with_ice_servers(servers.collect()).build()
+    RTCConfigurationBuilder::default()
+        .with_ice_servers(servers.collect())
+        .build()
 }
 
 /// Where sockets are bound: resolved again at each ICE restart, so that a computer that
@@ -144,7 +179,9 @@ impl LocalAddresses {
 
 /// Whether a packet to this address would find a way; sends nothing.
 fn routed(from: IpAddr, to: IpAddr) -> bool {
-    UdpSocket::bind((from, 0)).and_then(|socket| socket.connect((to, 9))).is_ok()
+    UdpSocket::bind((from, 0))
+        .and_then(|socket| socket.connect((to, 9)))
+        .is_ok()
 }
 
 impl ToSocketAddrs for LocalAddresses {
@@ -156,7 +193,10 @@ impl ToSocketAddrs for LocalAddresses {
         if routed(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(203, 0, 113, 1).into()) {
             addresses.push((Ipv4Addr::UNSPECIFIED, 0).into());
         }
-        if routed(Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()) {
+        if routed(
+            Ipv6Addr::UNSPECIFIED.into(),
+            Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+        ) {
             addresses.push((Ipv6Addr::UNSPECIFIED, 0).into());
         }
         if self.loopback || addresses.is_empty() {

@@ -19,7 +19,10 @@ pub(crate) struct Packetizer {
 impl Packetizer {
     /// Both numbers are random (RFC 7741, 4.2).
     pub(crate) fn new(picture_id: u16, tl0: u8) -> Self {
-        Self { picture_id: picture_id & 0x7fff, tl0 }
+        Self {
+            picture_id: picture_id & 0x7fff,
+            tl0,
+        }
     }
 
     /// The payloads of a frame, in parts of about equal size; the last one gets the RTP marker.
@@ -78,7 +81,10 @@ mod tests {
                 assert!(payload.len() <= MOST + 6);
                 let mut packet = Vp8Packet::default();
                 back.extend_from_slice(&packet.depacketize(payload).unwrap());
-                assert_eq!((packet.s, packet.pid, packet.picture_id, packet.tl0_pic_idx), (u8::from(n == 0), 0, round, round as u8));
+                assert_eq!(
+                    (packet.s, packet.pid, packet.picture_id, packet.tl0_pic_idx),
+                    (u8::from(n == 0), 0, round, round as u8)
+                );
             }
             assert_eq!(back, frame);
         }
@@ -95,7 +101,10 @@ mod tests {
             packet.depacketize(&payloads[0]).unwrap();
             seen.push((packet.tid, packet.y, packet.tl0_pic_idx, packet.n));
         }
-        assert_eq!(seen, [(0, 0, 8, 0), (2, 1, 8, 1), (1, 1, 8, 0), (2, 0, 8, 1), (0, 0, 9, 0)]);
+        assert_eq!(
+            seen,
+            [(0, 0, 8, 0), (2, 1, 8, 1), (1, 1, 8, 0), (2, 0, 8, 1), (0, 0, 9, 0)]
+        );
     }
 
     #[test]

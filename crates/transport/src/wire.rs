@@ -99,7 +99,12 @@ pub(crate) struct SentTrack {
 
 impl SentTrack {
     /// A track, and who hears of keyframe requests for it.
-    pub(crate) fn new(cid: String, audio: bool, layers: Vec<Layer>, clock: TrackClock) -> (Arc<Self>, watch::Receiver<KeyframeRequest>) {
+    pub(crate) fn new(
+        cid: String,
+        audio: bool,
+        layers: Vec<Layer>,
+        clock: TrackClock,
+    ) -> (Arc<Self>, watch::Receiver<KeyframeRequest>) {
         let (keyframes, wanted) = watch::channel(KeyframeRequest::default());
         let track = Self {
             cid,
@@ -128,7 +133,11 @@ impl SentTrack {
 
     /// Asks the encoder for keyframes of the layers in the mask.
     pub(crate) fn want_keyframe(&self, mask: u8, now: Instant) {
-        let together = self.last_request.lock().replace(now).is_some_and(|last| now.saturating_duration_since(last) < REQUESTS_TOGETHER);
+        let together = self
+            .last_request
+            .lock()
+            .replace(now)
+            .is_some_and(|last| now.saturating_duration_since(last) < REQUESTS_TOGETHER);
         self.keyframes.send_modify(|request| {
             request.count += 1;
             request.layers = if together { request.layers | mask } else { mask };
@@ -237,7 +246,11 @@ impl Wire {
     /// Nothing sent, nothing received.
     pub(crate) fn new() -> Self {
         let micros = INITIAL_ROUND_TRIP.as_micros() as u64;
-        Self { streams: Mutex::default(), round_trip_micros: AtomicU64::new(micros), target: watch::Sender::new(INITIAL_TARGET) }
+        Self {
+            streams: Mutex::default(),
+            round_trip_micros: AtomicU64::new(micros),
+            target: watch::Sender::new(INITIAL_TARGET),
+        }
     }
 
     /// A track is about to be sent.
@@ -315,7 +328,10 @@ impl Wire {
         if let Some((track, _)) = self.sent(ssrc) {
             let mut lost = track.lost.lock();
             lost.insert(ssrc, total);
-            track.counters.lost.store(lost.values().map(|l| i64::from(*l)).sum(), Ordering::Relaxed);
+            track
+                .counters
+                .lost
+                .store(lost.values().map(|l| i64::from(*l)).sum(), Ordering::Relaxed);
         }
     }
 
@@ -365,7 +381,8 @@ impl Wire {
 
     /// A round trip was measured.
     pub(crate) fn set_round_trip(&self, round_trip: Duration) {
-        self.round_trip_micros.store(round_trip.as_micros() as u64, Ordering::Relaxed);
+        self.round_trip_micros
+            .store(round_trip.as_micros() as u64, Ordering::Relaxed);
     }
 
     /// What the network takes.

@@ -28,15 +28,24 @@ pub(crate) struct Delivery {
 impl Delivery {
     /// Delivers into the queues that `wire` holds.
     pub(crate) fn new(wire: Arc<Wire>) -> Self {
-        Self { wire, streams: HashMap::new(), repairs: HashMap::new() }
+        Self {
+            wire,
+            streams: HashMap::new(),
+            repairs: HashMap::new(),
+        }
     }
 
     fn deliver(&mut self, packet: &TaggedPacket, rtp: &rtc::rtp::Packet) {
         let repaired = self.repairs.get(&rtp.header.ssrc).copied();
-        let Some(stream) = self.streams.get_mut(&repaired.unwrap_or(rtp.header.ssrc)) else { return };
+        let Some(stream) = self.streams.get_mut(&repaired.unwrap_or(rtp.header.ssrc)) else {
+            return;
+        };
         let (sequence, payload) = match repaired {
             Some(_) if rtp.payload.len() < 2 => return,
-            Some(_) => (u16::from_be_bytes([rtp.payload[0], rtp.payload[1]]), rtp.payload.slice(2..)),
+            Some(_) => (
+                u16::from_be_bytes([rtp.payload[0], rtp.payload[1]]),
+                rtp.payload.slice(2..),
+            ),
             None => (rtp.header.sequence_number, rtp.payload.clone()),
         };
         stream.inbound.count(payload.len() as u64, repaired.is_some());
@@ -70,7 +79,13 @@ impl Stage for Delivery {
             self.repairs.insert(rtx, info.ssrc);
         }
         let inbound = self.wire.inbound_began(info);
-        self.streams.insert(info.ssrc, Stream { inbound, seen: Window::default() });
+        self.streams.insert(
+            info.ssrc,
+            Stream {
+                inbound,
+                seen: Window::default(),
+            },
+        );
     }
 
     fn unbind_remote(&mut self, info: &StreamInfo) {
@@ -100,13 +115,27 @@ mod tests {
         let now = Instant::now();
         delivery.bind_remote(&video(1, 2));
         let inbound = wire.inbound(1).unwrap();
-        for (ssrc, sequence, payload) in
-            [(1, 10, &b"ten"[..]), (1, 12, b"twelve"), (2, 900, b"\x00\x0beleven"), (2, 901, b"\x00\x0beleven"), (1, 12, b"twelve"), (2, 902, b"")]
-        {
+        for (ssrc, sequence, payload) in [
+            (1, 10, &b"ten"[..]),
+            (1, 12, b"twelve"),
+            (2, 900, b"\x00\x0beleven"),
+            (2, 901, b"\x00\x0beleven"),
+            (1, 12, b"twelve"),
+            (2, 902, b""),
+        ] {
             delivery.inbound(rtp(now, ssrc, sequence, payload), &mut belt);
         }
-        let got: Vec<_> = std::iter::from_fn(|| inbound.pop()).map(|p| (p.sequence, p.payload.to_vec(), p.retransmitted)).collect();
-        assert_eq!(got, [(10, b"ten".to_vec(), false), (12, b"twelve".to_vec(), false), (11, b"eleven".to_vec(), true)]);
+        let got: Vec<_> = std::iter::from_fn(|| inbound.pop())
+            .map(|p| (p.sequence, p.payload.to_vec(), p.retransmitted))
+            .collect();
+        assert_eq!(
+            got,
+            [
+                (10, b"ten".to_vec(), false),
+                (12, b"twelve".to_vec(), false),
+                (11, b"eleven".to_vec(), true)
+            ]
+        );
         assert!(belt.read.is_empty());
     }
 }

@@ -96,7 +96,10 @@ pub(crate) struct Staged<S> {
 impl<S: Stage> Staged<S> {
     /// Wraps a stage.
     pub(crate) fn new(stage: S) -> Self {
-        Self { stage, belt: Belt::default() }
+        Self {
+            stage,
+            belt: Belt::default(),
+        }
     }
 }
 
@@ -161,7 +164,9 @@ pub(crate) fn extension_id(info: &StreamInfo, uri: &str) -> Option<u8> {
 
 /// Whether generic NACK was negotiated.
 pub(crate) fn has_nack(info: &StreamInfo) -> bool {
-    info.rtcp_feedback.iter().any(|f| f.typ == "nack" && f.parameter.is_empty())
+    info.rtcp_feedback
+        .iter()
+        .any(|f| f.typ == "nack" && f.parameter.is_empty())
 }
 
 #[cfg(test)]
@@ -174,7 +179,12 @@ pub(crate) mod testing {
         tagged(
             now,
             Packet::Rtp(rtc::rtp::Packet {
-                header: rtc::rtp::Header { version: 2, ssrc, sequence_number, ..Default::default() },
+                header: rtc::rtp::Header {
+                    version: 2,
+                    ssrc,
+                    sequence_number,
+                    ..Default::default()
+                },
                 payload: bytes::Bytes::copy_from_slice(payload),
             }),
         )
@@ -182,7 +192,11 @@ pub(crate) mod testing {
 
     /// Any packet.
     pub(crate) fn tagged(now: Instant, packet: Packet) -> TaggedPacket {
-        TaggedPacket { now, transport: TransportContext::default(), message: AttributedPacket::new(packet) }
+        TaggedPacket {
+            now,
+            transport: TransportContext::default(),
+            message: AttributedPacket::new(packet),
+        }
     }
 
     /// A video stream with RTX and NACK.
@@ -194,7 +208,10 @@ pub(crate) mod testing {
             payload_type_rtx: Some(97),
             clock_rate: 90_000,
             mime_type: "video/VP8".into(),
-            rtcp_feedback: vec![rtc::interceptor::RTCPFeedback { typ: "nack".into(), parameter: String::new() }],
+            rtcp_feedback: vec![rtc::interceptor::RTCPFeedback {
+                typ: "nack".into(),
+                parameter: String::new(),
+            }],
             ..Default::default()
         }
     }

@@ -67,14 +67,25 @@ impl Stream {
         }
         for skipped in 1..ahead {
             self.counted += 1;
-            self.missing.insert(self.counted, (newest.wrapping_add(skipped), Missing { since: now, asked: None, tries: 0 }));
+            self.missing.insert(
+                self.counted,
+                (
+                    newest.wrapping_add(skipped),
+                    Missing {
+                        since: now,
+                        asked: None,
+                        tries: 0,
+                    },
+                ),
+            );
         }
         i64::from(ahead) - 1
     }
 
     /// The numbers to ask for now. Those given up stay counted as lost.
     fn due(&mut self, now: Instant, round_trip: Duration) -> Vec<u16> {
-        self.missing.retain(|_, (_, m)| now.saturating_duration_since(m.since) < TOO_OLD && (m.tries < MOST_TRIES));
+        self.missing
+            .retain(|_, (_, m)| now.saturating_duration_since(m.since) < TOO_OLD && (m.tries < MOST_TRIES));
         let mut due = Vec::new();
         for (sequence, missing) in self.missing.values_mut() {
             // Each further wait is half as long again.
@@ -105,7 +116,13 @@ pub(crate) struct NackRequester {
 impl NackRequester {
     /// `sender_ssrc` is random.
     pub(crate) fn new(wire: Arc<Wire>, sender_ssrc: u32) -> Self {
-        Self { wire, streams: HashMap::new(), repairs: HashMap::new(), due: None, sender_ssrc }
+        Self {
+            wire,
+            streams: HashMap::new(),
+            repairs: HashMap::new(),
+            due: None,
+            sender_ssrc,
+        }
     }
 }
 
@@ -114,7 +131,9 @@ impl Stage for NackRequester {
         if let Packet::Rtp(rtp) = &packet.message.packet {
             let header = &rtp.header;
             let (ssrc, sequence, repair) = match self.repairs.get(&header.ssrc) {
-                Some(primary) if rtp.payload.len() >= 2 => (*primary, u16::from_be_bytes([rtp.payload[0], rtp.payload[1]]), true),
+                Some(primary) if rtp.payload.len() >= 2 => {
+                    (*primary, u16::from_be_bytes([rtp.payload[0], rtp.payload[1]]), true)
+                }
                 _ => (header.ssrc, header.sequence_number, false),
             };
             if let Some(stream) = self.streams.get_mut(&ssrc) {
@@ -148,7 +167,14 @@ impl Stage for NackRequester {
                 inbound.count_gaps(numbers.len() as u64, 0);
             }
             let nacks = nack_pairs_from_sequence_numbers(&numbers);
-            belt.write_rtcp(now, Box::new(TransportLayerNack { sender_ssrc: self.sender_ssrc, media_ssrc: *ssrc, nacks }));
+            belt.write_rtcp(
+                now,
+                Box::new(TransportLayerNack {
+                    sender_ssrc: self.sender_ssrc,
+                    media_ssrc: *ssrc,
+                    nacks,
+                }),
+            );
         }
         self.due = waiting.then(|| now + INTERVAL);
     }
@@ -169,7 +195,8 @@ impl Stage for NackRequester {
 
     fn unbind_remote(&mut self, info: &StreamInfo) {
         self.streams.remove(&info.ssrc);
-        self.repairs.retain(|rtx, primary| *rtx != info.ssrc && *primary != info.ssrc);
+        self.repairs
+            .retain(|rtx, primary| *rtx != info.ssrc && *primary != info.ssrc);
     }
 }
 
@@ -183,8 +210,13 @@ mod tests {
     fn asked(belt: &mut Belt) -> Vec<u16> {
         let mut numbers = Vec::new();
         while let Some(packet) = belt.write.pop_front() {
-            let Packet::Rtcp(packets) = packet.message.packet else { continue };
-            for nack in packets.iter().filter_map(|p| p.as_any().downcast_ref::<TransportLayerNack>()) {
+            let Packet::Rtcp(packets) = packet.message.packet else {
+                continue;
+            };
+            for nack in packets
+                .iter()
+                .filter_map(|p| p.as_any().downcast_ref::<TransportLayerNack>())
+            {
                 numbers.extend(nack.nacks.iter().flat_map(|n| n.packet_list()));
             }
         }
@@ -217,7 +249,10 @@ mod tests {
             }
         }
         assert_eq!(times[0], (5, vec![0, 1]));
-        assert!(times.iter().all(|(ms, numbers)| *ms < 200 || numbers == &[1]), "{times:?}");
+        assert!(
+            times.iter().all(|(ms, numbers)| *ms < 200 || numbers == &[1]),
+            "{times:?}"
+        );
         assert!((4..=6).contains(&times.len()), "{times:?}");
     }
 

@@ -46,7 +46,16 @@ fn bits(packet: &TaggedPacket) -> f64 {
 impl Pacer {
     /// Follows the target in `wire`.
     pub(crate) fn new(wire: Arc<Wire>) -> Self {
-        Self { wire, audio: Vec::new(), again: VecDeque::new(), video: VecDeque::new(), queued_bits: 0.0, debt_bits: 0.0, paid: None, due: None }
+        Self {
+            wire,
+            audio: Vec::new(),
+            again: VecDeque::new(),
+            video: VecDeque::new(),
+            queued_bits: 0.0,
+            debt_bits: 0.0,
+            paid: None,
+            due: None,
+        }
     }
 
     fn rate(&self) -> f64 {
@@ -55,11 +64,16 @@ impl Pacer {
 
     fn release(&mut self, now: Instant, belt: &mut Belt) {
         let rate = self.rate();
-        let passed = self.paid.replace(now).map_or(0.0, |last| now.saturating_duration_since(last).as_secs_f64());
+        let passed = self
+            .paid
+            .replace(now)
+            .map_or(0.0, |last| now.saturating_duration_since(last).as_secs_f64());
         self.debt_bits = (self.debt_bits - rate * passed).max(0.0);
         let burst = rate * BURST.as_secs_f64();
         while self.debt_bits < burst {
-            let Some(mut packet) = self.again.pop_front().or_else(|| self.video.pop_front()) else { break };
+            let Some(mut packet) = self.again.pop_front().or_else(|| self.video.pop_front()) else {
+                break;
+            };
             let size = bits(&packet);
             self.queued_bits = (self.queued_bits - size).max(0.0);
             self.debt_bits += size;
@@ -68,7 +82,8 @@ impl Pacer {
             belt.write.push_back(packet);
         }
         let waiting = !(self.again.is_empty() && self.video.is_empty());
-        self.due = waiting.then(|| now + Duration::from_secs_f64(self.debt_bits / rate.max(1.0)).max(Duration::from_millis(1)));
+        self.due = waiting
+            .then(|| now + Duration::from_secs_f64(self.debt_bits / rate.max(1.0)).max(Duration::from_millis(1)));
     }
 }
 
@@ -93,7 +108,12 @@ impl Stage for Pacer {
             return;
         }
         self.queued_bits += bits(&packet);
-        if retransmission { &mut self.again } else { &mut self.video }.push_back(packet);
+        if retransmission {
+            &mut self.again
+        } else {
+            &mut self.video
+        }
+        .push_back(packet);
         if self.due.is_none_or(|due| due <= now) {
             self.release(now, belt);
         }
@@ -133,7 +153,11 @@ mod tests {
         let wire = Arc::new(Wire::new());
         wire.set_target(target);
         let mut pacer = Pacer::new(wire);
-        pacer.bind_local(&StreamInfo { ssrc: 5, mime_type: "audio/opus".into(), ..Default::default() });
+        pacer.bind_local(&StreamInfo {
+            ssrc: 5,
+            mime_type: "audio/opus".into(),
+            ..Default::default()
+        });
         pacer.bind_local(&video(1, 2));
         pacer
     }
@@ -143,7 +167,9 @@ mod tests {
         let mut left = Vec::new();
         loop {
             while let Some(packet) = belt.write.pop_front() {
-                let Packet::Rtp(rtp) = &packet.message.packet else { continue };
+                let Packet::Rtp(rtp) = &packet.message.packet else {
+                    continue;
+                };
                 left.push((rtp.header.ssrc, (packet.now - start).as_millis()));
             }
             let Some(due) = pacer.next_timeout() else { return left };

@@ -42,11 +42,15 @@ impl Stream {
     fn find(&mut self, sequence: u16) -> Option<&mut Sent> {
         let first = self.history.front()?.packet.header.sequence_number;
         // Our own numbers have no holes, so the distance is the index.
-        self.history.get_mut(usize::from(sequence.wrapping_sub(first))).filter(|s| s.packet.header.sequence_number == sequence)
+        self.history
+            .get_mut(usize::from(sequence.wrapping_sub(first)))
+            .filter(|s| s.packet.header.sequence_number == sequence)
     }
 
     fn wrap(&mut self, packet: &rtc::rtp::Packet) -> rtc::rtp::Packet {
-        let Some((ssrc, payload_type)) = self.rtx else { return packet.clone() };
+        let Some((ssrc, payload_type)) = self.rtx else {
+            return packet.clone();
+        };
         let mut payload = BytesMut::with_capacity(2 + packet.payload.len());
         payload.put_u16(packet.header.sequence_number);
         payload.put_slice(&packet.payload);
@@ -61,7 +65,10 @@ impl Stream {
             marker: packet.header.marker,
             ..Default::default()
         };
-        rtc::rtp::Packet { header, payload: payload.freeze() }
+        rtc::rtp::Packet {
+            header,
+            payload: payload.freeze(),
+        }
     }
 }
 
@@ -76,22 +83,34 @@ pub(crate) struct Retransmitter {
 impl Retransmitter {
     /// Nothing sent yet.
     pub(crate) fn new(wire: Arc<Wire>) -> Self {
-        Self { wire, streams: HashMap::new(), allowance: LEAST * BURST_SECONDS, filled: None }
+        Self {
+            wire,
+            streams: HashMap::new(),
+            allowance: LEAST * BURST_SECONDS,
+            filled: None,
+        }
     }
 
     fn fill(&mut self, now: Instant) {
         let rate = (self.wire.target().as_bps() as f64 * SHARE).max(LEAST);
-        let passed = self.filled.replace(now).map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        let passed = self
+            .filled
+            .replace(now)
+            .map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
         self.allowance = (self.allowance + rate * passed.as_secs_f64()).min(rate * BURST_SECONDS);
     }
 
     fn answer(&mut self, now: Instant, nack: &TransportLayerNack, belt: &mut Belt) {
         self.fill(now);
         let not_again = self.wire.round_trip().mul_f64(0.8).max(AGAIN);
-        let Some(stream) = self.streams.get_mut(&nack.media_ssrc) else { return };
+        let Some(stream) = self.streams.get_mut(&nack.media_ssrc) else {
+            return;
+        };
         for sequence in nack.nacks.iter().flat_map(|n| n.packet_list()) {
             let Some(sent) = stream.find(sequence) else { continue };
-            let too_soon = sent.again.is_some_and(|again| now.saturating_duration_since(again) < not_again);
+            let too_soon = sent
+                .again
+                .is_some_and(|again| now.saturating_duration_since(again) < not_again);
             let bits = (sent.packet.payload.len() as f64 + 40.0) * 8.0;
             if too_soon || self.allowance < bits {
                 continue;
@@ -112,7 +131,10 @@ impl Retransmitter {
 impl Stage for Retransmitter {
     fn inbound(&mut self, packet: TaggedPacket, belt: &mut Belt) {
         if let Packet::Rtcp(packets) = &packet.message.packet {
-            for nack in packets.iter().filter_map(|p| p.as_any().downcast_ref::<TransportLayerNack>()) {
+            for nack in packets
+                .iter()
+                .filter_map(|p| p.as_any().downcast_ref::<TransportLayerNack>())
+            {
                 self.answer(packet.now, nack, belt);
             }
         }
@@ -124,14 +146,24 @@ impl Stage for Retransmitter {
             && let Some(stream) = self.streams.get_mut(&rtp.header.ssrc)
         {
             let history = &mut stream.history;
-            let follows = history.back().is_none_or(|last| last.packet.header.sequence_number.wrapping_add(1) == rtp.header.sequence_number);
+            let follows = history
+                .back()
+                .is_none_or(|last| last.packet.header.sequence_number.wrapping_add(1) == rtp.header.sequence_number);
             if !follows {
                 history.clear();
             }
-            while history.len() >= HISTORY_PACKETS || history.front().is_some_and(|s| packet.now.saturating_duration_since(s.at) > HISTORY) {
+            while history.len() >= HISTORY_PACKETS
+                || history
+                    .front()
+                    .is_some_and(|s| packet.now.saturating_duration_since(s.at) > HISTORY)
+            {
                 history.pop_front();
             }
-            history.push_back(Sent { packet: rtp.clone(), at: packet.now, again: None });
+            history.push_back(Sent {
+                packet: rtp.clone(),
+                at: packet.now,
+                again: None,
+            });
         }
         belt.write.push_back(packet);
     }
@@ -139,7 +171,14 @@ impl Stage for Retransmitter {
     fn bind_local(&mut self, info: &StreamInfo) {
         if has_nack(info) {
             let rtx = info.ssrc_rtx.zip(info.payload_type_rtx);
-            self.streams.insert(info.ssrc, Stream { rtx, rtx_sequence: 0, history: VecDeque::new() });
+            self.streams.insert(
+                info.ssrc,
+                Stream {
+                    rtx,
+                    rtx_sequence: 0,
+                    history: VecDeque::new(),
+                },
+            );
         }
     }
 
@@ -160,7 +199,14 @@ mod tests {
 
     fn nack(now: Instant, numbers: &[u16]) -> TaggedPacket {
         let nacks = nack_pairs_from_sequence_numbers(numbers);
-        tagged(now, Packet::Rtcp(vec![Box::new(TransportLayerNack { sender_ssrc: 9, media_ssrc: 1, nacks })]))
+        tagged(
+            now,
+            Packet::Rtcp(vec![Box::new(TransportLayerNack {
+                sender_ssrc: 9,
+                media_ssrc: 1,
+                nacks,
+            })]),
+        )
     }
 
     fn sending(count: u16, now: Instant) -> (Retransmitter, Belt, Arc<Wire>) {
@@ -182,7 +228,12 @@ mod tests {
         let (mut retransmitter, mut belt, _) = sending(20, now);
         retransmitter.inbound(nack(now, &[65_531, 2]), &mut belt);
         let again = belt.write.iter().filter_map(|p| match &p.message.packet {
-            Packet::Rtp(rtp) => Some((rtp.header.ssrc, rtp.header.payload_type, rtp.header.sequence_number, rtp.payload[..3].to_vec())),
+            Packet::Rtp(rtp) => Some((
+                rtp.header.ssrc,
+                rtp.header.payload_type,
+                rtp.header.sequence_number,
+                rtp.payload[..3].to_vec(),
+            )),
             _ => None,
         });
         let again: Vec<_> = again.collect();
@@ -211,7 +262,10 @@ mod tests {
             }
         }
         let bits: usize = belt.write.len() * 1140 * 8;
-        assert!(bits < 320_000, "one second at 200 kbps and half a second's burst: {bits}");
+        assert!(
+            bits < 320_000,
+            "one second at 200 kbps and half a second's burst: {bits}"
+        );
         assert!(bits > 200_000, "{bits}");
     }
 }

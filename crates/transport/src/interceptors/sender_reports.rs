@@ -37,7 +37,12 @@ pub(crate) struct SenderReports {
 impl SenderReports {
     /// `anchor` ties the monotonic clock to the wall clock.
     pub(crate) fn new(wire: Arc<Wire>, anchor: (Instant, SystemTime)) -> Self {
-        Self { wire, streams: HashMap::new(), due: None, anchor }
+        Self {
+            wire,
+            streams: HashMap::new(),
+            due: None,
+            anchor,
+        }
     }
 }
 
@@ -63,7 +68,9 @@ impl Stage for SenderReports {
         self.due = Some(now + INTERVAL);
         let wall = self.anchor.1 + now.saturating_duration_since(self.anchor.0);
         for (ssrc, sent) in self.streams.iter_mut().filter(|(_, s)| s.since_report) {
-            let Some(track) = self.wire.sent_track(*ssrc) else { continue };
+            let Some(track) = self.wire.sent_track(*ssrc) else {
+                continue;
+            };
             sent.since_report = false;
             let report = SenderReport {
                 ssrc: *ssrc,

@@ -28,7 +28,10 @@ pub(crate) struct Stamp {
 impl Stamp {
     /// Stamps what `wire` knows of the streams.
     pub(crate) fn new(wire: Arc<Wire>) -> Self {
-        Self { wire, streams: HashMap::new() }
+        Self {
+            wire,
+            streams: HashMap::new(),
+        }
     }
 }
 
@@ -55,9 +58,25 @@ impl Stage for Stamp {
         let mid = extension_id(info, extmap::SDES_MID_URI);
         let rid = extension_id(info, extmap::SDES_RTP_STREAM_ID_URI);
         let repaired = extension_id(info, extmap::SDES_REPAIR_RTP_STREAM_ID_URI);
-        self.streams.insert(info.ssrc, Ids { mid, rid, repair: false, primary: info.ssrc });
+        self.streams.insert(
+            info.ssrc,
+            Ids {
+                mid,
+                rid,
+                repair: false,
+                primary: info.ssrc,
+            },
+        );
         if let Some(rtx) = info.ssrc_rtx {
-            self.streams.insert(rtx, Ids { mid, rid: repaired, repair: true, primary: info.ssrc });
+            self.streams.insert(
+                rtx,
+                Ids {
+                    mid,
+                    rid: repaired,
+                    repair: true,
+                    primary: info.ssrc,
+                },
+            );
         }
         let level = extension_id(info, extmap::AUDIO_LEVEL_URI);
         self.wire.negotiated(info.ssrc, Some((info.payload_type, level)));

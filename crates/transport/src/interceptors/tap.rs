@@ -37,7 +37,13 @@ impl Tap {
         } else if let Some(nack) = any.downcast_ref::<TransportLayerNack>() {
             self.wire.nack_received(nack.media_ssrc);
         } else if let Some(report) = any.downcast_ref::<RtcpSenderReport>() {
-            self.wire.sender_report(report.ssrc, SenderReport { ntp: report.ntp_time, rtp: report.rtp_time });
+            self.wire.sender_report(
+                report.ssrc,
+                SenderReport {
+                    ntp: report.ntp_time,
+                    rtp: report.rtp_time,
+                },
+            );
             self.losses(&report.reports);
         } else if let Some(report) = any.downcast_ref::<ReceiverReport>() {
             self.losses(&report.reports);
