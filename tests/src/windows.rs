@@ -97,6 +97,8 @@ async fn two_windows_see_and_hear_each_other() -> anyhow::Result<()> {
 
     toggles_show_on_the_other_side(&one, &two, &other_of_two).await?;
 
+    blocked_media_stops_and_comes_back(&server, &one, &other_of_one).await?;
+
     two.click("leave").await?;
     wait_for("the tile to go", SOON, async || {
         Ok(one.tiles().await?.iter().all(|t| t.sid != other_of_one).then_some(()))
@@ -106,6 +108,44 @@ async fn two_windows_see_and_hear_each_other() -> anyhow::Result<()> {
     room_is_void(&server, "pair").await?;
     one.close().await?;
     two.close().await
+}
+
+/// Packets forwarded so far, over all rooms and tracks.
+async fn forwarded(server: &CallServer) -> anyhow::Result<u64> {
+    fn sum(value: &serde_json::Value) -> u64 {
+        match value {
+            serde_json::Value::Array(items) => items.iter().map(sum).sum(),
+            serde_json::Value::Object(fields) => fields
+                .iter()
+                .map(|(name, value)| if matches!(name.as_str(), "packets_out" | "packetsOut") { value.as_u64().unwrap_or(0) } else { sum(value) })
+                .sum(),
+            _ => 0,
+        }
+    }
+    Ok(sum(&server.sign_in("admin").await?.get("/api-admin/rooms").await?))
+}
+
+/// A firewall between window and server stops the pictures; without it they come back, and the server counts the same.
+async fn blocked_media_stops_and_comes_back(server: &CallServer, window: &Window, sid: &str) -> anyhow::Result<()> {
+    assert!(forwarded(server).await? > 0);
+    {
+        let _blockade = confab_tests::blockade::Blockade::of_port(server.media_port)?;
+        wait_for("the picture to stop", SOON, async || {
+            Ok((timecodes(&window.watch(sid, 1.0).await?).len() <= 1).then_some(()))
+        })
+        .await?;
+        let before = forwarded(server).await?;
+        assert!(timecodes(&window.watch(sid, 1.5).await?).len() <= 1, "the picture stands");
+        let during = forwarded(server).await? - before;
+        assert!(during < 30, "{during} packets were forwarded through a closed port");
+    }
+    let before = forwarded(server).await?;
+    wait_for("the picture to come back", Duration::from_secs(30), async || {
+        Ok((timecodes(&window.watch(sid, 1.0).await?).len() > 8).then_some(()))
+    })
+    .await?;
+    assert!(forwarded(server).await? > before, "the server forwards again");
+    Ok(())
 }
 
 async fn names_are_on_the_tiles(window: &Window) -> anyhow::Result<()> {
