@@ -4,5 +4,8 @@
 
 mod api;
 pub mod audio;
+#[cfg(feature = "camera")]
+pub mod camera;
+pub mod video;
 
 pub use api::*;

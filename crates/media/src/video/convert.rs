@@ -1,0 +1,244 @@
+//! Camera formats to I420. Lengths are checked first: a driver that hands out short
+//! buffers, or a damaged JPEG, is an error and never a panic.
+
+use std::time::Instant;
+
+use thiserror::Error;
+use yuv::{
+    BufferStoreMut, YuvConversionMode, YuvPackedImage, YuvPlanarImage, YuvPlanarImageMut, YuvRange, YuvStandardMatrix,
+};
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+use crate::I420;
+use crate::video::vp8::MAX_PIXELS;
+
+/// A camera's pixel layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PixelFormat {
+    /// Packed 4:2:2, Y U Y V.
+    Yuyv,
+    /// Planar Y, then interleaved U and V, 4:2:0.
+    Nv12,
+    /// Motion JPEG.
+    Mjpeg,
+    /// Three bytes, red first.
+    Rgb24,
+    /// Three bytes, blue first.
+    Bgr24,
+    /// Four bytes, red first.
+    Rgba,
+    /// One byte of luma.
+    Grey,
+}
+
+/// Why a picture could not be converted.
+#[derive(Debug, Clone, Copy, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConvertError {
+    /// The size is zero, odd beyond repair, or too large.
+    #[error("{0}x{1} is not a size that can be handled")]
+    Size(u32, u32),
+    /// Fewer bytes than size and format need.
+    #[error("the picture has {got} bytes and needs {need}")]
+    Short {
+        /// How many there are.
+        got: usize,
+        /// How many there must be.
+        need: usize,
+    },
+    /// Not a JPEG, a damaged one, or of another size than announced.
+    #[error("the JPEG is damaged")]
+    Jpeg,
+    /// The converter refused.
+    #[error("the picture cannot be converted")]
+    Refused,
+}
+
+impl From<yuv::YuvError> for ConvertError {
+    fn from(_: yuv::YuvError) -> Self {
+        Self::Refused
+    }
+}
+
+/// Converts one picture. `stride` is the length of a row in bytes (of the first plane); `None`: no padding.
+/// Odd sizes lose their last row or column.
+pub fn to_i420(
+    format: PixelFormat,
+    bytes: &[u8],
+    (width, height): (u32, u32),
+    stride: Option<usize>,
+    time: Instant,
+) -> Result<I420, ConvertError> {
+    if format == PixelFormat::Mjpeg {
+        return mjpeg(bytes, time);
+    }
+    let (w, h) = even_size(width, height)?;
+    let row = match format {
+        PixelFormat::Yuyv => (width as usize).next_multiple_of(2) * 2,
+        PixelFormat::Rgb24 | PixelFormat::Bgr24 => width as usize * 3,
+        PixelFormat::Rgba => width as usize * 4,
+        PixelFormat::Nv12 | PixelFormat::Grey | PixelFormat::Mjpeg => width as usize,
+    };
+    let stride = stride.unwrap_or(row).max(row);
+    let rows = height as usize;
+    let need = match format {
+        // Chroma rows are as long as luma rows, half as many.
+        PixelFormat::Nv12 => stride * (rows + rows.div_ceil(2)),
+        _ => stride * rows,
+    };
+    if bytes.len() < need {
+        return Err(ConvertError::Short { got: bytes.len(), need });
+    }
+    let mut out = Planes::new(w, h);
+    match format {
+        PixelFormat::Nv12 => nv12(&bytes[..need], stride, rows, &mut out),
+        PixelFormat::Grey => copy_rows(bytes, stride, &mut out.y, w as usize),
+        PixelFormat::Yuyv => {
+            let packed = YuvPackedImage {
+                yuy: bytes,
+                yuy_stride: stride as u32,
+                width: w,
+                height: h,
+            };
+            yuv::yuyv422_to_yuv420(&mut out.as_yuv(), &packed)?;
+        }
+        PixelFormat::Rgb24 | PixelFormat::Bgr24 | PixelFormat::Rgba | PixelFormat::Mjpeg => {
+            let convert = match format {
+                PixelFormat::Bgr24 => yuv::bgr_to_yuv420,
+                PixelFormat::Rgba => yuv::rgba_to_yuv420,
+                _ => yuv::rgb_to_yuv420,
+            };
+            let (range, matrix) = (YuvRange::Limited, YuvStandardMatrix::Bt601);
+            convert(
+                &mut out.as_yuv(),
+                bytes,
+                stride as u32,
+                range,
+                matrix,
+                YuvConversionMode::Balanced,
+            )?;
+        }
+    }
+    Ok(out.finish(time))
+}
+
+/// RGBA pixels of a picture, rows without padding: for snapshots and tests.
+pub fn to_rgba(picture: &I420) -> Result<Vec<u8>, ConvertError> {
+    let mut rgba = vec![0; picture.width as usize * picture.height as usize * 4];
+    let planes = YuvPlanarImage {
+        y_plane: picture.y(),
+        y_stride: picture.width,
+        u_plane: picture.u(),
+        u_stride: picture.width / 2,
+        v_plane: picture.v(),
+        v_stride: picture.width / 2,
+        width: picture.width,
+        height: picture.height,
+    };
+    yuv::yuv420_to_rgba(
+        &planes,
+        &mut rgba,
+        picture.width * 4,
+        YuvRange::Limited,
+        YuvStandardMatrix::Bt601,
+    )?;
+    Ok(rgba)
+}
+
+fn even_size(width: u32, height: u32) -> Result<(u32, u32), ConvertError> {
+    let bounded = width.checked_mul(height).is_some_and(|pixels| pixels <= MAX_PIXELS);
+    if width < 2 || height < 2 || !bounded {
+        return Err(ConvertError::Size(width, height));
+    }
+    Ok((width & !1, height & !1))
+}
+
+/// The three planes while they are filled; chroma starts grey.
+struct Planes {
+    width: u32,
+    height: u32,
+    y: Vec<u8>,
+    u: Vec<u8>,
+    v: Vec<u8>,
+}
+
+impl Planes {
+    fn new(width: u32, height: u32) -> Self {
+        let pixels = (width * height) as usize;
+        Self {
+            width,
+            height,
+            y: vec![0; pixels],
+            u: vec![128; pixels / 4],
+            v: vec![128; pixels / 4],
+        }
+    }
+
+    fn as_yuv(&mut self) -> YuvPlanarImageMut<'_, u8> {
+        YuvPlanarImageMut {
+            y_plane: BufferStoreMut::Borrowed(&mut self.y),
+            y_stride: self.width,
+            u_plane: BufferStoreMut::Borrowed(&mut self.u),
+            u_stride: self.width / 2,
+            v_plane: BufferStoreMut::Borrowed(&mut self.v),
+            v_stride: self.width / 2,
+            width: self.width,
+            height: self.height,
+        }
+    }
+
+    fn finish(self, time: Instant) -> I420 {
+        let mut data = self.y;
+        data.extend_from_slice(&self.u);
+        data.extend_from_slice(&self.v);
+        I420 {
+            width: self.width,
+            height: self.height,
+            data: data.into(),
+            time,
+        }
+    }
+}
+
+fn copy_rows(from: &[u8], stride: usize, to: &mut [u8], width: usize) {
+    for (out, row) in to.chunks_exact_mut(width).zip(from.chunks(stride)) {
+        out.copy_from_slice(&row[..width]);
+    }
+}
+
+fn nv12(bytes: &[u8], stride: usize, rows: usize, out: &mut Planes) {
+    let (luma, chroma) = bytes.split_at(stride * rows);
+    let width = out.width as usize;
+    copy_rows(luma, stride, &mut out.y, width);
+    let half = width / 2;
+    let outputs = out.u.chunks_exact_mut(half).zip(out.v.chunks_exact_mut(half));
+    for ((us, vs), row) in outputs.zip(chroma.chunks_exact(stride)) {
+        for ((u, v), pair) in us.iter_mut().zip(vs).zip(row.chunks_exact(2)) {
+            (*u, *v) = (pair[0], pair[1]);
+        }
+    }
+}
+
+/// Cuts what a driver left behind the end-of-image marker: buffers are longer than the picture.
+fn trim_jpeg(bytes: &[u8]) -> &[u8] {
+    let end = bytes.windows(2).rposition(|pair| pair == [0xff, 0xd9]);
+    end.map_or(bytes, |at| &bytes[..at + 2])
+}
+
+fn mjpeg(bytes: &[u8], time: Instant) -> Result<I420, ConvertError> {
+    let options = DecoderOptions::default()
+        .jpeg_set_out_colorspace(ColorSpace::RGB)
+        .set_max_width(4096)
+        .set_max_height(4096)
+        .set_strict_mode(false);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(trim_jpeg(bytes)), options);
+    decoder.decode_headers().map_err(|_| ConvertError::Jpeg)?;
+    let (width, height) = decoder.dimensions().ok_or(ConvertError::Jpeg)?;
+    let size = (width as u32, height as u32);
+    even_size(size.0, size.1)?;
+    let rgb = decoder.decode().map_err(|_| ConvertError::Jpeg)?;
+    to_i420(PixelFormat::Rgb24, &rgb, size, None, time)
+}
