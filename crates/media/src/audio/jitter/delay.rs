@@ -67,8 +67,11 @@ impl DelayManager {
         self.packet_ms = samples as f64 * 1000.0 / f64::from(SAMPLE_RATE);
         let transit = self.transit(timestamp, at);
         self.follow(transit, at);
-        let bucket = ((transit - self.fastest()).max(0.0) / BUCKET_MS) as usize;
-        self.count(bucket.min(BUCKETS - 1));
+        let late = (transit - self.fastest()).max(0.0);
+        // What no allowed delay would have saved teaches nothing.
+        if late <= self.bounds.1 {
+            self.count(((late / BUCKET_MS) as usize).min(BUCKETS - 1));
+        }
     }
 
     /// Takes note of a packet that was played, or that was not there when needed.

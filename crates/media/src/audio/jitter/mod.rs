@@ -290,18 +290,26 @@ impl JitterBuffer {
     }
 
     fn produce_waiting(&mut self, now: Instant) {
-        if let Some((&time, first)) = self.packets.first_key_value() {
-            let delay = self.delays.delay_ms(time, now);
-            if delay >= self.delays.target_ms() {
-                self.state = State::Playing;
-                self.next_time = time;
-                self.last_sequence = first.sequence - 1;
-                self.delay_ms = delay + self.ready.len() as f64 * 1000.0 / f64::from(SAMPLE_RATE);
-                self.concealed_run = 0;
-                return;
-            }
-        }
-        self.append_silence();
+        let target = self.delays.target_ms();
+        // The newest packet that has waited long enough: what gathered before it would only be heard late.
+        let ripe = self
+            .packets
+            .keys()
+            .rev()
+            .copied()
+            .find(|&time| self.delays.delay_ms(time, now) >= target);
+        let Some(time) = ripe else { return self.append_silence() };
+        let kept = self.packets.split_off(&time);
+        self.stats.discarded += self.packets.len() as u64;
+        self.packets = kept;
+        self.state = State::Playing;
+        self.next_time = time;
+        self.last_sequence = self
+            .packets
+            .first_key_value()
+            .map_or(0, |(_, first)| first.sequence - 1);
+        self.delay_ms = self.delays.delay_ms(time - self.ready.len() as i64, now);
+        self.concealed_run = 0;
     }
 
     fn produce_playing(&mut self) {
