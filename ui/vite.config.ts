@@ -22,5 +22,9 @@ export default defineConfig(({ mode }) => ({
     modulePreload: { polyfill: false },
   },
   server: { port: 5199, strictPort: true, host: '127.0.0.1' },
-  test: { include: ['tests/**/*.test.ts'], testTimeout: 60_000, hookTimeout: 120_000 },
+  test: {
+    include: ['tests/**/*.test.ts'],
+    globalSetup: 'tests/build.ts',
+    testTimeout: 60_000, hookTimeout: 120_000,
+  },
 }));

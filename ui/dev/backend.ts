@@ -12,6 +12,8 @@ type Handler = (payload: unknown) => void;
 
 class Backend {
   state: AppState;
+  /** What the page asked pictures of last. */
+  wishes: TileWish[] = [];
   #handlers = new Map<string, Handler[]>();
   #frame = 0;
   #wrong = 0;
@@ -156,6 +158,7 @@ class Backend {
 
   async #frames(tiles: TileWish[]): Promise<ArrayBuffer> {
     await pause(120);
+    this.wishes = tiles;
     const shown = tiles.filter((tile) => tile.width > 0);
     this.#frame += 1;
     return frameMessage(this.#frame, shown.map((tile) => ({ ...tile, screen: tile.key >= 900 })));

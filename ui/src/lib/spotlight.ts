@@ -11,16 +11,20 @@ export class Spotlight {
   #since = new Map<string, number>();
   #last = new Map<string, number>();
   #current: string | null = null;
+  /** Who spoke at the last update: snapshots come when something changes, so silence between two of them is not heard. */
+  #talking = new Set<string>();
 
   /** The sid to show large, or `null` when nobody has spoken for long enough. */
   update(people: readonly PersonView[], now: number): string | null {
     const others = people.filter((person) => !person.isSelf);
     for (const person of others) {
       if (person.speaking) {
-        if (now - (this.#last.get(person.sid) ?? -Infinity) > BREATH_MS) this.#since.set(person.sid, now);
+        const goesOn = this.#talking.has(person.sid) || now - (this.#last.get(person.sid) ?? -Infinity) <= BREATH_MS;
+        if (!goesOn) this.#since.set(person.sid, now);
         this.#last.set(person.sid, now);
       }
     }
+    this.#talking = new Set(others.filter((person) => person.speaking).map((person) => person.sid));
     if (this.#current !== null) {
       const here = others.some((person) => person.sid === this.#current);
       if (!here || now - (this.#last.get(this.#current) ?? 0) > BACK_AFTER_MS) this.#current = null;
