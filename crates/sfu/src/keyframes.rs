@@ -52,13 +52,6 @@ impl KeyframeRequests {
         true
     }
 
-    /// When to look again.
-    pub fn next_due(&self) -> Option<Instant> {
-        match (self.wanted, self.last) {
-            (true, Some(last)) => Some(last + self.interval),
-            _ => None,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -97,6 +90,5 @@ mod tests {
         assert!(requests.take_due(start));
         requests.arrived();
         assert!(!requests.take_due(start + Duration::from_secs(5)));
-        assert_eq!(requests.next_due(), None);
     }
 }

@@ -126,6 +126,11 @@ impl Room {
         }
     }
 
+    /// Whether somebody is in the room.
+    pub fn has_participant(&self, who: &ParticipantSid) -> bool {
+        self.participants.contains_key(who)
+    }
+
     /// Removes a participant, its tracks and its connections.
     pub fn remove_participant(&mut self, now: Instant, who: &ParticipantSid) {
         self.advance(now);

@@ -5,75 +5,13 @@
 //! One command at a time per room, in order; answers by `oneshot`, facts over
 //! one bounded channel per room.
 
+pub mod embedded;
+
 use async_trait::async_trait;
-use confab_types::{Grants, ParticipantSid, RoomSid, TrackKind, TrackSid, TrackSource};
+pub use confab_sfu::{DataKind, Layer, LinkState, Target, TrackAnnouncement, TrackWish};
+use confab_types::{Grants, ParticipantSid, RoomSid, TrackSid};
 use thiserror::Error;
 use tokio::sync::mpsc;
-
-/// Which of a participant's two peer connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Target {
-    /// From the participant to the server; the client offers.
-    Publisher,
-    /// From the server to the participant; the server offers.
-    Subscriber,
-}
-
-/// A simulcast layer, lowest first, by LiveKit's rid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Layer {
-    /// rid `q`.
-    Low,
-    /// rid `h`.
-    Mid,
-    /// rid `f`, and the only one of a track without simulcast.
-    High,
-}
-
-/// A track that the actor has let in (AddTrack passed the grants). The engine
-/// forwards nothing of a participant that was not announced so.
-#[derive(Debug, Clone)]
-pub struct TrackAnnouncement {
-    /// The server's id for it.
-    pub sid: TrackSid,
-    /// The client's id: the track half of `a=msid` on its m-line.
-    pub cid: String,
-    /// Sound or picture.
-    pub kind: TrackKind,
-    /// Where it comes from; checked against the grants once more.
-    pub source: TrackSource,
-    /// Whether it starts muted.
-    pub muted: bool,
-}
-
-/// What a subscriber wants of one track.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TrackWish {
-    /// Off screen: send nothing.
-    pub enabled: bool,
-    /// The highest layer worth sending.
-    pub max_layer: Layer,
-}
-
-/// Reliable (ordered, retransmitted) or lossy data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DataKind {
-    /// Channel `_reliable`.
-    Reliable,
-    /// Channel `_lossy`.
-    Lossy,
-}
-
-/// A peer connection's state as the actor needs it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LinkState {
-    /// ICE and DTLS are up.
-    Connected,
-    /// No packets; may come back.
-    Disconnected,
-    /// Over. Only an ICE restart or a new join helps.
-    Failed,
-}
 
 /// A fact, reported to the room's actor.
 #[derive(Debug, Clone)]

@@ -1,0 +1,13 @@
+//! A room with real str0m clients, in virtual time over a seeded network that
+//! can lose and delay packets. What is tested is what people get.
+
+mod client;
+mod data;
+mod lifecycle;
+mod loss;
+mod media;
+mod robustness;
+mod rules;
+mod speakers;
+mod stream;
+mod world;
