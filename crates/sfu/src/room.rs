@@ -153,7 +153,8 @@ impl Room {
         let lost = !grants.can_subscribe && participant.grants.can_subscribe;
         participant.grants = grants;
         if lost {
-            participant.lines.values_mut().for_each(|line| line.wanted = false);
+            let tracks: Vec<TrackSid> = participant.lines.keys().cloned().collect();
+            tracks.iter().for_each(|track| self.set_wanted(who, track, false));
             self.renegotiate(who);
         } else if gained {
             if participant.subscriber.is_none() {

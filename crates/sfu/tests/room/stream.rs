@@ -160,6 +160,11 @@ impl Got {
         self.payload[7]
     }
 
+    fn summary(&self) -> String {
+        let (seq, layer, picture) = (self.seq, self.layer(), self.picture());
+        format!("packet {seq}, layer {layer}, picture {picture}, payload {:?}", &self.payload[..8])
+    }
+
     fn descriptor(&self) -> Vp8Descriptor {
         Vp8Descriptor::parse(&self.payload).unwrap()
     }
@@ -182,7 +187,8 @@ impl Got {
 pub fn check_continuous(packets: &[Got]) -> Vec<u8> {
     let mut sorted = packets.to_vec();
     sorted.sort_by_key(|p| p.seq);
-    assert!(sorted.first().is_some_and(Got::starts_keyframe), "starts with a keyframe");
+    let first = sorted.first().expect("some packets");
+    assert!(first.starts_keyframe(), "does not start with a keyframe: {}", first.summary());
     let mut layers = vec![sorted[0].layer()];
     for pair in sorted.windows(2) {
         let (a, b) = (&pair[0], &pair[1]);

@@ -161,6 +161,8 @@ impl World {
         while self.flying.peek().is_some_and(|Reverse(f)| f.at <= self.now) {
             let Some(Reverse(packet)) = self.flying.pop() else { break };
             self.deliver(&packet);
+            // In RTP mode str0m holds one packet: it must be taken before the next.
+            self.pump_clients();
         }
         if self.room_timeout <= self.now {
             self.room.handle_input(self.now, Input::Timeout);
