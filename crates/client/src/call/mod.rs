@@ -12,6 +12,7 @@ mod own_video;
 mod people;
 mod publication;
 mod publish;
+mod record;
 mod remote_audio;
 mod remote_video;
 mod report;

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use confab_transport::{EncodedFrame, KeyframeRequest, TrackSender};
+use confab_transport::{EncodedFrame, TrackSender};
 use confab_types::{TrackSid, TrackSource};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::error::TrySendError;
@@ -36,18 +36,6 @@ impl Outlet {
     /// Connects it to a track of a peer connection, or to nothing.
     pub fn connect(&self, sender: Option<TrackSender>) {
         *self.to.lock() = sender;
-    }
-
-    /// Whether frames go anywhere: if not, encoding is a waste.
-    pub fn connected(&self) -> bool {
-        self.to.lock().is_some()
-    }
-
-    /// The newest keyframe request if it is newer than `seen`, which is moved on.
-    pub fn keyframe_request(&self, seen: &mut u64) -> Option<KeyframeRequest> {
-        let request = self.to.lock().as_ref().map(|s| *s.keyframe_requests.borrow())?;
-        // A new connection counts from the start again.
-        (std::mem::replace(seen, request.count) != request.count && request.count > 0).then_some(request)
     }
 
     /// Keyframe requests of the present connection.
@@ -151,6 +139,7 @@ fn new_cid() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use confab_transport::KeyframeRequest;
     use tokio::sync::{mpsc, watch};
 
     fn frame() -> EncodedFrame {
@@ -180,26 +169,6 @@ mod tests {
             outlet.send(frame());
         }
         assert_eq!(outlet.counts(), (5, 3));
-    }
-
-    #[test]
-    fn each_keyframe_request_is_seen_once() {
-        let outlet = Outlet::default();
-        let (frames, _queue) = mpsc::channel(2);
-        let (ask, keyframe_requests) = watch::channel(KeyframeRequest::default());
-        outlet.connect(Some(TrackSender {
-            frames,
-            keyframe_requests,
-            cid: "c".to_owned(),
-        }));
-        let mut seen = 0;
-        assert_eq!(outlet.keyframe_request(&mut seen), None);
-        ask.send_replace(KeyframeRequest {
-            count: 1,
-            layers: 0b100,
-        });
-        assert_eq!(outlet.keyframe_request(&mut seen).map(|r| r.layers), Some(0b100));
-        assert_eq!(outlet.keyframe_request(&mut seen), None);
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub(super) enum OwnNote {
     Camera(u64, Result<CameraOpened, DeviceError>),
     /// The open camera failed.
     CameraLost(u64, DeviceError),
+    /// It delivers again.
+    CameraBack(u64),
 }
 
 /// The own microphone and camera.
@@ -316,6 +318,11 @@ impl Actor {
                     own.camera.problem = Some(sentence(&e));
                     self.tell_device(&e);
                     self.tell_mutes();
+                }
+            }
+            OwnNote::CameraBack(opening) => {
+                if own.video.failed(opening) {
+                    own.camera.problem = None;
                 }
             }
         }

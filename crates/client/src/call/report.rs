@@ -1,7 +1,7 @@
 //! What a call measured about itself: times of joining, and for each track what came and
 //! what was lost. Written by bots as JSON; shown by the app's diagnostics.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -143,10 +143,12 @@ pub struct VideoFigures {
     pub size: (u32, u32),
     /// Over the track's life.
     pub fps: f64,
-    /// Waits of more than 200 ms and three frame intervals.
+    /// Waits longer than three mean frame intervals, and than a mean one plus 150 ms.
     pub freezes: u32,
     /// Their sum.
     pub freeze_ms: f64,
+    /// Mean time of decoding one picture.
+    pub decode_ms: f32,
     /// PLIs sent.
     pub keyframe_requests: u64,
     /// Distinct timecodes read from a test pattern.
@@ -213,44 +215,6 @@ pub(crate) fn ms(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// Finds waits that a viewer sees as a freeze: longer than 200 ms and than three usual intervals
-/// (the W3C's definition with a floor for low frame rates).
-#[derive(Debug, Clone, Default)]
-pub(crate) struct FreezeMeter {
-    last: Option<Instant>,
-    usual: f64,
-    /// Freezes so far.
-    pub count: u32,
-    /// Their sum.
-    pub total: Duration,
-}
-
-impl FreezeMeter {
-    /// A picture was shown.
-    pub fn frame(&mut self, now: Instant) {
-        if let Some(last) = self.last.replace(now) {
-            let gap = now.saturating_duration_since(last);
-            let limit = (self.usual * 3.0).max(0.2);
-            if gap.as_secs_f64() > limit && self.usual > 0.0 {
-                self.count += 1;
-                self.total += gap;
-            } else {
-                let gap = gap.as_secs_f64();
-                self.usual = if self.usual == 0.0 {
-                    gap
-                } else {
-                    self.usual * 0.95 + gap * 0.05
-                };
-            }
-        }
-    }
-
-    /// The sender stopped on purpose (mute, hidden): the next gap is no freeze.
-    pub fn pause(&mut self) {
-        self.last = None;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,22 +224,5 @@ mod tests {
         let p = Percentiles::of((1..=101).map(f64::from)).unwrap();
         assert_eq!((p.p50, p.p95, p.count), (51.0, 96.0, 101));
         assert_eq!(Percentiles::of([]), None);
-    }
-
-    #[test]
-    fn a_gap_of_half_a_second_is_one_freeze_and_a_pause_is_none() {
-        let start = Instant::now();
-        let mut meter = FreezeMeter::default();
-        let mut at = start;
-        for _ in 0..30 {
-            meter.frame(at);
-            at += Duration::from_millis(33);
-        }
-        at += Duration::from_millis(500);
-        meter.frame(at);
-        assert_eq!((meter.count, meter.total.as_millis()), (1, 533));
-        meter.pause();
-        meter.frame(at + Duration::from_secs(10));
-        assert_eq!(meter.count, 1);
     }
 }
