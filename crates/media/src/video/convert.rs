@@ -242,3 +242,105 @@ fn mjpeg(bytes: &[u8], time: Instant) -> Result<I420, ConvertError> {
     let rgb = decoder.decode().map_err(|_| ConvertError::Jpeg)?;
     to_i420(PixelFormat::Rgb24, &rgb, size, None, time)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FORMATS: [PixelFormat; 7] = [
+        PixelFormat::Yuyv,
+        PixelFormat::Nv12,
+        PixelFormat::Mjpeg,
+        PixelFormat::Rgb24,
+        PixelFormat::Bgr24,
+        PixelFormat::Rgba,
+        PixelFormat::Grey,
+    ];
+
+    /// One row of pure red after another, in each format; Y 81, U 90, V 240 in BT.601.
+    fn red(format: PixelFormat, pixels: usize) -> Vec<u8> {
+        match format {
+            PixelFormat::Yuyv => [81, 90, 81, 240].repeat(pixels / 2),
+            PixelFormat::Nv12 => [vec![81; pixels], [90, 240].repeat(pixels / 4)].concat(),
+            PixelFormat::Rgb24 => [255, 0, 0].repeat(pixels),
+            PixelFormat::Bgr24 => [0, 0, 255].repeat(pixels),
+            PixelFormat::Rgba => [255, 0, 0, 255].repeat(pixels),
+            PixelFormat::Grey | PixelFormat::Mjpeg => vec![81; pixels],
+        }
+    }
+
+    #[test]
+    fn red_stays_red_in_every_format() {
+        for format in FORMATS.into_iter().filter(|f| !matches!(f, PixelFormat::Mjpeg | PixelFormat::Grey)) {
+            let picture = to_i420(format, &red(format, 64 * 48), (64, 48), None, Instant::now()).unwrap();
+            assert_eq!((picture.width, picture.height, picture.data.len()), (64, 48, 64 * 48 * 3 / 2));
+            for (plane, expected) in [(picture.y(), 81u8), (picture.u(), 90), (picture.v(), 240)] {
+                assert!(plane.iter().all(|v| v.abs_diff(expected) <= 1), "{format:?}: {:?}", &plane[..4]);
+            }
+            let rgba = to_rgba(&picture).unwrap();
+            assert!(rgba[0] > 250 && rgba[1] < 5 && rgba[2] < 5, "{format:?}: {:?}", &rgba[..4]);
+        }
+    }
+
+    #[test]
+    fn rows_with_padding_are_read_without_it() {
+        let mut padded = Vec::new();
+        for _ in 0..4 {
+            padded.extend_from_slice(&[50, 50, 50, 50, 9, 9]);
+        }
+        let picture = to_i420(PixelFormat::Grey, &padded, (4, 4), Some(6), Instant::now()).unwrap();
+        assert!(picture.y().iter().all(|&y| y == 50));
+    }
+
+    #[test]
+    fn buffers_that_are_too_short_are_errors() {
+        for format in FORMATS {
+            let bytes = red(format, 64 * 48);
+            for length in [0, 1, bytes.len() - 1] {
+                let answer = to_i420(format, &bytes[..length], (64, 48), None, Instant::now());
+                assert!(answer.is_err(), "{format:?} with {length} bytes");
+            }
+            for size in [(0, 0), (1, 1), (u32::MAX, u32::MAX), (65_536, 65_536)] {
+                assert!(to_i420(format, &bytes, size, None, Instant::now()).is_err(), "{format:?} {size:?}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_cameras_never_panic(
+            format in proptest::sample::select(&FORMATS[..]),
+            width in 0u32..70,
+            height in 0u32..70,
+            stride in proptest::option::of(0usize..300),
+            bytes in proptest::collection::vec(any::<u8>(), 0..20_000),
+        ) {
+            if let Ok(picture) = to_i420(format, &bytes, (width, height), stride, Instant::now()) {
+                prop_assert_eq!(picture.data.len(), (picture.width * picture.height) as usize * 3 / 2);
+            }
+        }
+
+        #[test]
+        fn damaged_jpegs_never_panic(changes in proptest::collection::vec((any::<u16>(), any::<u8>()), 0..12), cut in any::<u16>()) {
+            let mut bytes = include_bytes!("testing/pattern.jpg").to_vec();
+            for (at, value) in changes {
+                let at = usize::from(at) % bytes.len();
+                bytes[at] = value;
+            }
+            bytes.truncate(usize::from(cut) % bytes.len() + 1);
+            let _ = to_i420(PixelFormat::Mjpeg, &bytes, (64, 48), None, Instant::now());
+        }
+    }
+
+    #[test]
+    fn a_jpeg_with_rubbish_behind_it_is_read() {
+        let mut bytes = include_bytes!("testing/pattern.jpg").to_vec();
+        bytes.resize(bytes.len() + 5000, 0);
+        let picture = to_i420(PixelFormat::Mjpeg, &bytes, (160, 90), None, Instant::now()).unwrap();
+        assert_eq!((picture.width, picture.height), (160, 90));
+        let code = crate::video::pattern::read_timecode(picture.y(), 160, 90, 160).unwrap();
+        assert_eq!((code.frame, code.millis), (42, 123_456_789));
+    }
+}

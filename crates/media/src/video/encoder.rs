@@ -512,3 +512,7 @@ impl Load {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "encoder_tests.rs"]
+mod tests;

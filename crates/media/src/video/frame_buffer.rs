@@ -433,3 +433,7 @@ fn starts_keyframe(data: &[u8]) -> bool {
         data.first().is_some_and(|first| first & 1 == 0)
     }
 }
+
+#[cfg(test)]
+#[path = "frame_buffer_tests.rs"]
+mod tests;

@@ -305,3 +305,7 @@ pub fn hue_distance(a: u16, b: u16) -> u16 {
     let difference = a.abs_diff(b) % 360;
     difference.min(360 - difference)
 }
+
+#[cfg(test)]
+#[path = "pattern_tests.rs"]
+mod tests;

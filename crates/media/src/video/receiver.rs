@@ -367,3 +367,7 @@ impl Flow {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "receiver_tests.rs"]
+mod tests;

@@ -234,3 +234,75 @@ fn paced(
         thread: Some(spawned.map_err(failed)?),
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::video::pattern::read_timecode;
+    use crate::video::slot::SlotWait;
+    use crate::video::testing::{eventually, grey};
+    use crate::video::y4m::Y4mWriter;
+
+    fn collect() -> (DeviceEvents, Arc<Mutex<Vec<DeviceEvent>>>) {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let sink = seen.clone();
+        (Arc::new(move |event| sink.lock().push(event)), seen)
+    }
+
+    #[test]
+    fn the_test_pattern_runs_at_its_rate_until_it_is_dropped() {
+        let (slot, (events, seen)) = (FrameSlot::new(), collect());
+        let spec = VideoSourceSpec::TestPattern { width: 160, height: 90, fps: 100, hue: 30 };
+        let capture = open(&spec, CaptureWish::default(), slot.clone(), events).unwrap();
+        let mut codes = Vec::new();
+        while codes.len() < 10 {
+            let SlotWait::Frame(frame) = slot.wait(Duration::from_secs(10)) else { panic!("no picture") };
+            codes.push(read_timecode(frame.y(), 160, 90, 160).unwrap().frame);
+        }
+        assert!(codes.windows(2).all(|w| w[0] < w[1]), "{codes:?}");
+        assert_eq!(seen.lock()[..], [DeviceEvent::Opened { width: 160, height: 90, fps: 100 }]);
+        drop(capture);
+        let put = slot.frames_put();
+        assert!(matches!(slot.wait(Duration::from_millis(50)), SlotWait::Frame(_) | SlotWait::Timeout));
+        assert_eq!(slot.frames_put(), put);
+        assert!(!slot.is_closed(), "another source can follow");
+    }
+
+    #[test]
+    fn a_closed_slot_ends_the_source() {
+        let slot = FrameSlot::new();
+        let spec = VideoSourceSpec::TestPattern { width: 64, height: 36, fps: 120, hue: 0 };
+        let _capture = open(&spec, CaptureWish::default(), slot.clone(), collect().0).unwrap();
+        slot.close();
+        assert!(matches!(slot.wait(Duration::ZERO), SlotWait::Closed));
+    }
+
+    #[test]
+    fn a_film_is_looped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("film.y4m");
+        let mut writer = Y4mWriter::create(&path, 60).unwrap();
+        for luma in [40, 80] {
+            writer.write(&grey(16, 8, luma)).unwrap();
+        }
+        writer.finish().unwrap();
+        let (slot, lumas) = (FrameSlot::new(), Arc::new(Mutex::new(Vec::new())));
+        let sink = lumas.clone();
+        slot.add_tap(Box::new(move |frame| sink.lock().push(frame.y()[0])));
+        let _capture = open(&VideoSourceSpec::Y4m(path), CaptureWish::default(), slot, collect().0).unwrap();
+        eventually("three rounds", || lumas.lock().len() >= 6);
+        assert_eq!(lumas.lock()[..6], [40, 80, 40, 80, 40, 80]);
+    }
+
+    #[test]
+    fn what_cannot_be_opened_says_why() {
+        let open = |spec| open(&spec, CaptureWish::default(), FrameSlot::new(), collect().0).unwrap_err();
+        let error = open(VideoSourceSpec::Y4m("/nowhere/film.y4m".into()));
+        assert!(error.to_string().starts_with("/nowhere/film.y4m: "), "{error}");
+        assert_eq!(open(VideoSourceSpec::None), DeviceError::NotFound(DeviceKind::Camera));
+        #[cfg(not(feature = "camera"))]
+        assert_eq!(open(VideoSourceSpec::Camera(None)), DeviceError::NotFound(DeviceKind::Camera));
+    }
+}

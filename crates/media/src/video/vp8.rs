@@ -515,3 +515,7 @@ impl Drop for Decoder {
         unsafe { vpx::vpx_codec_destroy(&mut *self.context) };
     }
 }
+
+#[cfg(test)]
+#[path = "vp8_tests.rs"]
+mod tests;
