@@ -1,1 +1,22 @@
-//! placeholder
+//! The call server: REST, Twirp and signalling in front of rooms, which drive a
+//! [`engine::MediaEngine`]. Must not know the app.
+
+// LiveKit deprecates fields and messages that clients in the field still read and send.
+#![allow(deprecated)]
+
+pub mod cli;
+mod config;
+mod console;
+pub mod engine;
+mod http;
+mod ids;
+mod registry;
+pub mod room;
+mod rtc;
+mod server;
+mod tls;
+mod twirp;
+
+pub use config::{ServerConfig, TlsMode};
+pub use registry::Rooms;
+pub use server::{RunningServer, Server, ServerError};
