@@ -49,7 +49,14 @@ pub(crate) struct Allocator {
 
 impl Default for Allocator {
     fn default() -> Self {
-        Self { estimate: None, congested_since: None, cap: None, capped_at: None, lifted_at: None, pause: MIN_PAUSE }
+        Self {
+            estimate: None,
+            congested_since: None,
+            cap: None,
+            capped_at: None,
+            lifted_at: None,
+            pause: MIN_PAUSE,
+        }
     }
 }
 
@@ -68,7 +75,10 @@ impl Allocator {
             if let Some(cap) = self.cap {
                 self.cap = Some(cap.max(estimate));
             }
-            if self.capped_at.is_some_and(|at| now.saturating_duration_since(at) >= self.pause) {
+            if self
+                .capped_at
+                .is_some_and(|at| now.saturating_duration_since(at) >= self.pause)
+            {
                 self.cap = None;
                 self.capped_at = None;
                 self.lifted_at = Some(now);
@@ -80,8 +90,14 @@ impl Allocator {
             return;
         }
         if self.cap.is_none() {
-            let failed = self.lifted_at.is_some_and(|at| now.saturating_duration_since(at) < TRIAL);
-            self.pause = if failed { (self.pause * 2).min(MAX_PAUSE) } else { MIN_PAUSE };
+            let failed = self
+                .lifted_at
+                .is_some_and(|at| now.saturating_duration_since(at) < TRIAL);
+            self.pause = if failed {
+                (self.pause * 2).min(MAX_PAUSE)
+            } else {
+                MIN_PAUSE
+            };
         }
         self.cap = Some(estimate);
         self.capped_at = Some(now);
@@ -100,7 +116,10 @@ impl Allocator {
                     continue;
                 }
                 let raised = track.choose(step);
-                let others: u64 = (0..tracks.len()).filter(|o| *o != n).map(|o| tracks[o].cost(chosen[o])).sum();
+                let others: u64 = (0..tracks.len())
+                    .filter(|o| *o != n)
+                    .map(|o| tracks[o].cost(chosen[o]))
+                    .sum();
                 if others + track.cost(raised) <= cap.as_bps() {
                     chosen[n] = raised;
                 }
@@ -119,14 +138,23 @@ impl Candidate {
     /// The highest live layer up to `max`, else the lowest live one.
     fn choose(&self, max: Layer) -> Option<Layer> {
         let live = |l: &Layer| self.live[l.index()].is_some();
-        Layer::ALL.into_iter().rev().filter(live).find(|l| *l <= max).or_else(|| Layer::ALL.into_iter().find(live))
+        Layer::ALL
+            .into_iter()
+            .rev()
+            .filter(live)
+            .find(|l| *l <= max)
+            .or_else(|| Layer::ALL.into_iter().find(live))
     }
 
     fn cost(&self, layer: Option<Layer>) -> u64 {
         let Some(layer) = layer else { return 0 };
         let measured = self.live[layer.index()].unwrap_or(Bitrate::ZERO);
         // A layer that has just begun measures low; a static screen really is low, and costs little.
-        if measured == Bitrate::ZERO { FALLBACK[layer.index()].as_bps() } else { measured.as_bps() }
+        if measured == Bitrate::ZERO {
+            FALLBACK[layer.index()].as_bps()
+        } else {
+            measured.as_bps()
+        }
     }
 }
 
@@ -136,7 +164,11 @@ mod tests {
 
     const CAMERA: Candidate = Candidate {
         max: Layer::High,
-        live: [Some(Bitrate::kbps(150)), Some(Bitrate::kbps(400)), Some(Bitrate::kbps(1500))],
+        live: [
+            Some(Bitrate::kbps(150)),
+            Some(Bitrate::kbps(400)),
+            Some(Bitrate::kbps(1500)),
+        ],
     };
 
     fn congest(allocator: &mut Allocator, from: Instant, estimate: u64, sent: u64) -> Instant {
@@ -181,14 +213,23 @@ mod tests {
     fn nobody_starves_while_others_are_raised() {
         let mut allocator = Allocator::default();
         congest(&mut allocator, Instant::now(), 600, 3000);
-        assert_eq!(allocator.allocate(&[CAMERA, CAMERA]), vec![Some(Layer::Mid), Some(Layer::Low)]);
+        assert_eq!(
+            allocator.allocate(&[CAMERA, CAMERA]),
+            vec![Some(Layer::Mid), Some(Layer::Low)]
+        );
     }
 
     #[test]
     fn a_layer_that_does_not_arrive_is_never_chosen() {
-        let only_top = Candidate { max: Layer::Low, live: [None, None, Some(Bitrate::kbps(900))] };
+        let only_top = Candidate {
+            max: Layer::Low,
+            live: [None, None, Some(Bitrate::kbps(900))],
+        };
         assert_eq!(Allocator::default().allocate(&[only_top]), vec![Some(Layer::High)]);
-        let nothing = Candidate { max: Layer::High, live: [None; 3] };
+        let nothing = Candidate {
+            max: Layer::High,
+            live: [None; 3],
+        };
         assert_eq!(Allocator::default().allocate(&[nothing]), vec![None]);
     }
 }

@@ -59,7 +59,13 @@ pub(crate) struct Stream {
 
 impl Connection {
     /// A new connection, with its candidates.
-    pub fn new(config: &RoomConfig, now: Instant, owner: ParticipantSid, target: Target, credentials: IceCreds) -> Self {
+    pub fn new(
+        config: &RoomConfig,
+        now: Instant,
+        owner: ParticipantSid,
+        target: Target,
+        credentials: IceCreds,
+    ) -> Self {
         let mut builder = Rtc::builder()
             .set_rtp_mode(true)
             .set_ice_lite(true)
@@ -130,7 +136,11 @@ impl Connection {
         let mut direct = self.rtc.direct_api();
         let stream = direct.stream_rx(&ssrc)?;
         let rid = stream.rid();
-        let found = Stream { mid: stream.mid(), rid, layer: Layer::from_rid(rid.as_deref()) };
+        let found = Stream {
+            mid: stream.mid(),
+            rid,
+            layer: Layer::from_rid(rid.as_deref()),
+        };
         if self.streams.len() < MAX_STREAMS {
             self.streams.insert(ssrc, found);
         }
@@ -169,18 +179,27 @@ impl CaptureClock {
     /// When a packet was captured; without a report, when it arrived.
     pub fn captured(&mut self, packet: &RtpPacket, clock: u32) -> Instant {
         let arrived = packet.timestamp;
-        let Some(report) = &packet.last_sender_info else { return arrived };
+        let Some(report) = &packet.last_sender_info else {
+            return arrived;
+        };
         let ticks = packet.header.timestamp.wrapping_sub(report.rtp_time.numer() as u32) as i32;
         let micros = i64::from(ticks) * 1_000_000 / i64::from(clock.max(1));
         let distance = Duration::from_micros(micros.unsigned_abs());
-        let captured = if micros < 0 { report.ntp_time.checked_sub(distance) } else { report.ntp_time.checked_add(distance) };
+        let captured = if micros < 0 {
+            report.ntp_time.checked_sub(distance)
+        } else {
+            report.ntp_time.checked_add(distance)
+        };
         let Some(captured) = captured else { return arrived };
         let (ntp, instant) = *self.anchor.get_or_insert((captured, arrived));
         let mapped = match captured.duration_since(ntp) {
             Ok(later) => instant.checked_add(later),
             Err(earlier) => instant.checked_sub(earlier.duration()),
         };
-        let skew = |m: Instant| m.saturating_duration_since(arrived).max(arrived.saturating_duration_since(m));
+        let skew = |m: Instant| {
+            m.saturating_duration_since(arrived)
+                .max(arrived.saturating_duration_since(m))
+        };
         match mapped {
             Some(mapped) if skew(mapped) <= MAX_SKEW => mapped,
             _ => {

@@ -64,7 +64,10 @@ impl DataChannels {
 
     /// The kind of a channel that data arrived on.
     pub fn kind_of(&self, id: ChannelId) -> Option<DataKind> {
-        self.open.iter().find(|(open, _)| *open == id).and_then(|(_, kind)| *kind)
+        self.open
+            .iter()
+            .find(|(open, _)| *open == id)
+            .and_then(|(_, kind)| *kind)
     }
 
     /// Sends a message, now or when there is room. False if it had to be dropped.
@@ -88,7 +91,9 @@ impl DataChannels {
     /// Tries the queues again.
     pub fn flush(&mut self, rtc: &mut Rtc) {
         for channel in [&mut self.reliable, &mut self.lossy] {
-            let Some(mut open) = channel.id.and_then(|id| rtc.channel(id)) else { continue };
+            let Some(mut open) = channel.id.and_then(|id| rtc.channel(id)) else {
+                continue;
+            };
             while let Some(next) = channel.queue.front() {
                 match open.write(true, next) {
                     Ok(true) => {}

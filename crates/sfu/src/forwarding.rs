@@ -5,10 +5,10 @@ use str0m::bwe::BweKind;
 use str0m::media::{Frequency, Mid, Rid};
 use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite, Vp8Descriptor, Vp8Patch};
 
+use crate::Event;
 use crate::connection::{Connection, ConnectionId, Stream};
 use crate::rewrite::{Numbers, Rewritten};
 use crate::room::Room;
-use crate::Event;
 
 /// What was learned of a packet once, for all who get it.
 struct Parsed {
@@ -22,7 +22,9 @@ struct Parsed {
 impl Room {
     /// A media packet came in on a publisher connection.
     pub(crate) fn forward(&mut self, from: ConnectionId, packet: &RtpPacket) {
-        let Some(connection) = self.connections.get_mut(&from) else { return };
+        let Some(connection) = self.connections.get_mut(&from) else {
+            return;
+        };
         let parsed = parse(connection, packet);
         let sid = parsed.as_ref().and_then(|p| connection.track_on(p.mid)).cloned();
         let (Some(parsed), Some(sid)) = (parsed, sid) else {
@@ -42,7 +44,12 @@ impl Room {
             track.live = true;
             let mime = mime(connection, packet);
             let participant = track.owner.clone();
-            self.emit(Event::TrackLive { participant, track: sid.clone(), mime, mid: parsed.mid.to_string() });
+            self.emit(Event::TrackLive {
+                participant,
+                track: sid.clone(),
+                mime,
+                mid: parsed.mid.to_string(),
+            });
             self.schedule_tick();
         }
         if is_new_layer {
@@ -52,7 +59,14 @@ impl Room {
     }
 
     fn fan_out(&mut self, sid: &confab_types::TrackSid, packet: &RtpPacket, parsed: &Parsed) {
-        let Self { tracks, connections, participants, dirty, now, .. } = self;
+        let Self {
+            tracks,
+            connections,
+            participants,
+            dirty,
+            now,
+            ..
+        } = self;
         let Some(track) = tracks.get_mut(sid) else { return };
         if track.announcement.muted {
             return;
@@ -62,10 +76,16 @@ impl Room {
             track.levels.add(level);
         }
         for downlink in &mut track.downlinks {
-            let Some(numbers) = downlink.take(&parsed.numbers, parsed.starts_keyframe) else { continue };
-            let Some(connection) = connections.get_mut(&downlink.connection) else { continue };
+            let Some(numbers) = downlink.take(&parsed.numbers, parsed.starts_keyframe) else {
+                continue;
+            };
+            let Some(connection) = connections.get_mut(&downlink.connection) else {
+                continue;
+            };
             let mut direct = connection.rtc.direct_api();
-            let Some(stream) = direct.stream_tx_by_mid(downlink.mid, None) else { continue };
+            let Some(stream) = direct.stream_tx_by_mid(downlink.mid, None) else {
+                continue;
+            };
             let mut write = RtpWrite::new(
                 downlink.pt,
                 numbers.seq.into(),
@@ -93,10 +113,16 @@ impl Room {
 
     /// A subscriber cannot decode: ask the sender for a keyframe of the layer that it gets.
     pub(crate) fn on_keyframe_request(&mut self, id: ConnectionId, mid: Mid) {
-        let Some(who) = self.connections.get(&id).map(|c| c.owner.clone()) else { return };
-        let Some(sid) = self.participants.get(&who).and_then(|p| p.track_on(mid)) else { return };
+        let Some(who) = self.connections.get(&id).map(|c| c.owner.clone()) else {
+            return;
+        };
+        let Some(sid) = self.participants.get(&who).and_then(|p| p.track_on(mid)) else {
+            return;
+        };
         let Some(track) = self.tracks.get_mut(sid) else { return };
-        let Some(downlink) = track.downlink_to(&who).filter(|d| d.is_on()) else { return };
+        let Some(downlink) = track.downlink_to(&who).filter(|d| d.is_on()) else {
+            return;
+        };
         if let Some(layer) = downlink.rewriter.layer().or(downlink.target) {
             track.want_keyframe(layer);
             self.keyframes_wanted = true;
@@ -105,10 +131,16 @@ impl Room {
 
     /// A new bandwidth estimate of a subscriber's path.
     pub(crate) fn on_estimate(&mut self, id: ConnectionId, estimate: &BweKind) {
-        let Some(who) = self.connections.get(&id).map(|c| c.owner.clone()) else { return };
-        let Some(participant) = self.participants.get_mut(&who) else { return };
+        let Some(who) = self.connections.get(&id).map(|c| c.owner.clone()) else {
+            return;
+        };
+        let Some(participant) = self.participants.get_mut(&who) else {
+            return;
+        };
         if let BweKind::Twcc { estimate, .. } = estimate {
-            participant.allocator.set_estimate(confab_types::Bitrate::bps(estimate.as_u64()));
+            participant
+                .allocator
+                .set_estimate(confab_types::Bitrate::bps(estimate.as_u64()));
         }
     }
 }
@@ -119,7 +151,11 @@ fn parse(connection: &mut Connection, packet: &RtpPacket) -> Option<Parsed> {
     let params = connection.rtc.codec_config().params().iter().find(|p| p.pt() == pt)?;
     let is_vp8 = params.spec().codec == str0m::format::Codec::Vp8;
     let clock = clock_rate(params.spec().clock_rate);
-    let descriptor = if is_vp8 { Vp8Descriptor::parse(&packet.payload).ok() } else { None };
+    let descriptor = if is_vp8 {
+        Vp8Descriptor::parse(&packet.payload).ok()
+    } else {
+        None
+    };
     let numbers = Numbers {
         layer,
         seq: *packet.seq_no,
@@ -130,7 +166,13 @@ fn parse(connection: &mut Connection, packet: &RtpPacket) -> Option<Parsed> {
         tl0: descriptor.and_then(|d| d.tl0_pic_idx()),
     };
     let starts_keyframe = descriptor.is_some_and(|d| d.starts_keyframe(&packet.payload));
-    Some(Parsed { numbers, descriptor, starts_keyframe, mid, rid })
+    Some(Parsed {
+        numbers,
+        descriptor,
+        starts_keyframe,
+        mid,
+        rid,
+    })
 }
 
 fn clock_rate(frequency: Frequency) -> u32 {
@@ -139,7 +181,13 @@ fn clock_rate(frequency: Frequency) -> u32 {
 
 fn mime(connection: &Connection, packet: &RtpPacket) -> String {
     let pt = packet.header.payload_type;
-    let codec = connection.rtc.codec_config().params().iter().find(|p| p.pt() == pt).map(|p| p.spec().codec);
+    let codec = connection
+        .rtc
+        .codec_config()
+        .params()
+        .iter()
+        .find(|p| p.pt() == pt)
+        .map(|p| p.spec().codec);
     match codec {
         Some(str0m::format::Codec::Vp8) => "video/VP8".to_owned(),
         _ => "audio/opus".to_owned(),
@@ -176,4 +224,3 @@ fn patch(descriptor: &Vp8Descriptor, numbers: &Rewritten) -> Option<Vp8Patch> {
     // A 7-bit id stays one: the descriptor's length must not change.
     build(0x7fff).or_else(|| build(0x7f))
 }
-

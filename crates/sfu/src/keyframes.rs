@@ -20,7 +20,11 @@ pub(crate) struct KeyframeRequests {
 
 impl Default for KeyframeRequests {
     fn default() -> Self {
-        Self { wanted: false, last: None, interval: MIN_INTERVAL }
+        Self {
+            wanted: false,
+            last: None,
+            interval: MIN_INTERVAL,
+        }
     }
 }
 
@@ -51,7 +55,6 @@ impl KeyframeRequests {
         self.last = Some(now);
         true
     }
-
 }
 
 #[cfg(test)]
@@ -76,7 +79,9 @@ mod tests {
         let start = Instant::now();
         let mut requests = KeyframeRequests::default();
         requests.want();
-        let asked: Vec<u64> = (0..8000).filter(|ms| requests.take_due(start + Duration::from_millis(*ms))).collect();
+        let asked: Vec<u64> = (0..8000)
+            .filter(|ms| requests.take_due(start + Duration::from_millis(*ms)))
+            .collect();
         assert!(asked.len() >= 4 && asked.len() <= 8, "{asked:?}");
         assert_eq!(asked[1], 300);
         assert!(asked.windows(2).all(|w| w[1] - w[0] >= 300));

@@ -86,6 +86,9 @@ impl Participant {
 
     /// The track on one of its subscriber m-lines.
     pub fn track_on(&self, mid: Mid) -> Option<&TrackSid> {
-        self.lines.iter().find(|(_, line)| line.mid == Some(mid)).map(|(track, _)| track)
+        self.lines
+            .iter()
+            .find(|(_, line)| line.mid == Some(mid))
+            .map(|(track, _)| track)
     }
 }

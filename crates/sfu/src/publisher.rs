@@ -24,13 +24,17 @@ impl Room {
         }
         let offer = SdpOffer::from_sdp_string(text).map_err(|_| SfuError::MalformedSdp)?;
         let usable = |id: &ConnectionId| {
-            self.connections.get(id).is_some_and(|c| c.link != Some(LinkState::Failed) && c.rtc.is_alive())
+            self.connections
+                .get(id)
+                .is_some_and(|c| c.link != Some(LinkState::Failed) && c.rtc.is_alive())
         };
         let id = match participant.publisher.filter(usable) {
             Some(id) => id,
             None => self.replace_publisher(who),
         };
-        let Some(connection) = self.connections.get_mut(&id) else { return Err(SfuError::NoParticipant) };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return Err(SfuError::NoParticipant);
+        };
         let answer = match connection.guard(|rtc| rtc.sdp_api().accept_offer(offer)) {
             Ok(answer) => answer.to_sdp_string(),
             Err(Fault::Rtc(error)) => return Err(SfuError::UnusableSdp(error)),
@@ -62,7 +66,9 @@ impl Room {
 
     /// str0m drew new credentials by itself (an ICE restart): put ours in their place.
     pub(crate) fn adopt_credentials(&mut self, id: ConnectionId, offered: Option<str0m::IceCreds>) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         if connection.rtc.direct_api().local_ice_credentials() == connection.credentials {
             return;
         }
@@ -73,15 +79,23 @@ impl Room {
 
     /// Matches the participant's announced tracks with its m-lines, and ends those that lost theirs or their grant.
     pub(crate) fn bind_tracks(&mut self, who: &ParticipantSid) {
-        let Some(participant) = self.participants.get(who) else { return };
+        let Some(participant) = self.participants.get(who) else {
+            return;
+        };
         let grants = participant.grants.clone();
         let Some(id) = participant.publisher else {
             self.revoke_unbound(who);
             return;
         };
-        let Some(connection) = self.connections.get(&id) else { return };
-        let own: Vec<(TrackSid, &Track)> =
-            self.tracks.iter().filter(|(_, t)| t.owner == *who).map(|(s, t)| (s.clone(), t)).collect();
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
+        let own: Vec<(TrackSid, &Track)> = self
+            .tracks
+            .iter()
+            .filter(|(_, t)| t.owner == *who)
+            .map(|(s, t)| (s.clone(), t))
+            .collect();
         let allowed: Vec<(&TrackSid, &TrackAnnouncement)> = own
             .iter()
             .filter(|(_, t)| grants.can_publish(t.announcement.source))
@@ -92,11 +106,22 @@ impl Room {
         self.apply_bindings(who, id, &own, bindings);
     }
 
-    fn apply_bindings(&mut self, who: &ParticipantSid, id: ConnectionId, own: &[TrackSid], bindings: Vec<(Mid, TrackSid)>) {
+    fn apply_bindings(
+        &mut self,
+        who: &ParticipantSid,
+        id: ConnectionId,
+        own: &[TrackSid],
+        bindings: Vec<(Mid, TrackSid)>,
+    ) {
         let mut bound = Vec::new();
         for sid in own {
-            let new = bindings.iter().find(|(_, s)| s == sid).map(|(mid, _)| Binding { connection: id, mid: *mid });
-            let Some(track) = self.tracks.get_mut(sid) else { continue };
+            let new = bindings.iter().find(|(_, s)| s == sid).map(|(mid, _)| Binding {
+                connection: id,
+                mid: *mid,
+            });
+            let Some(track) = self.tracks.get_mut(sid) else {
+                continue;
+            };
             if track.binding == new {
                 continue;
             }
@@ -146,7 +171,10 @@ impl Room {
         track.layers = Default::default();
         track.pause_downlinks();
         let participant = track.owner.clone();
-        self.emit(Event::TrackEnded { participant, track: sid.clone() });
+        self.emit(Event::TrackEnded {
+            participant,
+            track: sid.clone(),
+        });
     }
 
     /// Takes a removed track off its m-line: what still arrives there is refused.
@@ -172,11 +200,15 @@ fn match_lines(
     };
     let as_before = |line: &MediaLine, _: &[(Mid, TrackSid)]| {
         let (_, sid) = before.iter().find(|(mid, _)| **mid == *line.mid)?;
-        tracks.iter().find(|(s, t)| *s == sid && t.kind == line.kind).map(|(s, _)| (*s).clone())
+        tracks
+            .iter()
+            .find(|(s, t)| *s == sid && t.kind == line.kind)
+            .map(|(s, _)| (*s).clone())
     };
     let alone = |line: &MediaLine, matched: &[(Mid, TrackSid)]| {
-        let mut waiting =
-            tracks.iter().filter(|(s, t)| t.kind == line.kind && matched.iter().all(|(_, taken)| taken != *s));
+        let mut waiting = tracks
+            .iter()
+            .filter(|(s, t)| t.kind == line.kind && matched.iter().all(|(_, taken)| taken != *s));
         let first = waiting.next()?;
         waiting.next().is_none().then(|| first.0.clone())
     };
@@ -202,13 +234,27 @@ mod tests {
     use super::*;
 
     fn line(mid: &str, track: Option<&str>) -> MediaLine {
-        MediaLine { mid: mid.into(), kind: TrackKind::Video, track_id: track.map(str::to_owned), sending: true }
+        MediaLine {
+            mid: mid.into(),
+            kind: TrackKind::Video,
+            track_id: track.map(str::to_owned),
+            sending: true,
+        }
     }
 
     fn announced(n: u8, cid: &str) -> (TrackSid, TrackAnnouncement) {
         let sid = TrackSid::from_random([n; 12]);
         let source = TrackSource::Camera;
-        (sid.clone(), TrackAnnouncement { sid, cid: cid.into(), kind: TrackKind::Video, source, muted: false })
+        (
+            sid.clone(),
+            TrackAnnouncement {
+                sid,
+                cid: cid.into(),
+                kind: TrackKind::Video,
+                source,
+                muted: false,
+            },
+        )
     }
 
     #[test]
@@ -216,8 +262,19 @@ mod tests {
         let (a, b) = (announced(1, "cam"), announced(2, "screen"));
         let tracks = [(&a.0, &a.1), (&b.0, &b.1)];
         let before = [(Mid::from("0"), b.0.clone())];
-        let matched = match_lines(&[line("0", Some("old")), line("1", Some("screen")), line("2", Some("cam"))], &tracks, &before);
-        assert_eq!(matched, vec![(Mid::from("1"), b.0.clone()), (Mid::from("2"), a.0.clone())]);
+        let matched = match_lines(
+            &[
+                line("0", Some("old")),
+                line("1", Some("screen")),
+                line("2", Some("cam")),
+            ],
+            &tracks,
+            &before,
+        );
+        assert_eq!(
+            matched,
+            vec![(Mid::from("1"), b.0.clone()), (Mid::from("2"), a.0.clone())]
+        );
     }
 
     #[test]

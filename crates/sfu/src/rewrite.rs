@@ -97,7 +97,9 @@ impl Rewriter {
                     picture_offset: newest.picture_id.map_or(0, |id| {
                         id.wrapping_add(1).wrapping_sub(first.picture_id.unwrap_or(0)) & 0x7fff
                     }),
-                    tl0_offset: newest.tl0.map_or(0, |id| id.wrapping_add(1).wrapping_sub(first.tl0.unwrap_or(0))),
+                    tl0_offset: newest
+                        .tl0
+                        .map_or(0, |id| id.wrapping_add(1).wrapping_sub(first.tl0.unwrap_or(0))),
                 }
             }
         };
@@ -130,7 +132,9 @@ impl Piece {
         Rewritten {
             seq: (packet.seq as i64 + self.seq_offset).max(0) as u64,
             time: packet.time.wrapping_add(self.time_offset),
-            picture_id: packet.picture_id.map(|id| id.wrapping_add(self.picture_offset) & 0x7fff),
+            picture_id: packet
+                .picture_id
+                .map(|id| id.wrapping_add(self.picture_offset) & 0x7fff),
             tl0: packet.tl0.map(|id| id.wrapping_add(self.tl0_offset)),
         }
     }
@@ -150,7 +154,15 @@ mod tests {
     use super::*;
 
     fn packet(layer: Layer, seq: u64, time: u32, picture: u16, at: Instant) -> Numbers {
-        Numbers { layer, seq, time, captured: at, clock: 90_000, picture_id: Some(picture), tl0: Some(picture as u8) }
+        Numbers {
+            layer,
+            seq,
+            time,
+            captured: at,
+            clock: 90_000,
+            picture_id: Some(picture),
+            tl0: Some(picture as u8),
+        }
     }
 
     #[test]
@@ -183,7 +195,11 @@ mod tests {
         rewriter.start(&high);
         assert_eq!(rewriter.rewrite(&high).unwrap().seq, 13);
         assert_eq!(rewriter.rewrite(&p(11)).unwrap().seq, 11);
-        assert_eq!(rewriter.rewrite(&p(13)), None, "what followed the switch belongs to nobody");
+        assert_eq!(
+            rewriter.rewrite(&p(13)),
+            None,
+            "what followed the switch belongs to nobody"
+        );
         assert_eq!(rewriter.rewrite(&packet(Layer::High, 499, 0, 1, t)), None);
     }
 

@@ -15,7 +15,8 @@ use crate::participant::Participant;
 use crate::speakers::Speakers;
 use crate::track::Track;
 use crate::{
-    DataKind, Event, Input, LinkState, Output, RoomCounters, SfuError, Target, TrackAnnouncement, TrackCounters, TrackWish,
+    DataKind, Event, Input, LinkState, Output, RoomCounters, SfuError, Target, TrackAnnouncement, TrackCounters,
+    TrackWish,
 };
 
 /// Tracks that one participant may have announced at a time.
@@ -80,15 +81,21 @@ impl Room {
         self.advance(now);
         match input {
             Input::Receive(id, packet) => {
-                let Some(connection) = self.connections.get_mut(&id) else { return };
+                let Some(connection) = self.connections.get_mut(&id) else {
+                    return;
+                };
                 if let Err(fault) = connection.receive(self.now, packet) {
                     debug!(connection = id.0, ?fault, "a packet could not be used");
                 }
                 self.drain(id);
             }
             Input::Timeout => {
-                let due: Vec<ConnectionId> =
-                    self.connections.iter().filter(|(_, c)| c.timeout <= self.now).map(|(id, _)| *id).collect();
+                let due: Vec<ConnectionId> = self
+                    .connections
+                    .iter()
+                    .filter(|(_, c)| c.timeout <= self.now)
+                    .map(|(id, _)| *id)
+                    .collect();
                 due.into_iter().for_each(|id| self.touch(id));
                 if self.next_tick.is_some_and(|at| at <= self.now) {
                     self.tick();
@@ -120,7 +127,8 @@ impl Room {
         self.advance(now);
         self.remove_participant(now, who);
         let can_subscribe = grants.can_subscribe;
-        self.participants.insert(who.clone(), Participant::new(grants, auto_subscribe));
+        self.participants
+            .insert(who.clone(), Participant::new(grants, auto_subscribe));
         if can_subscribe {
             self.open_subscriber(who);
         }
@@ -134,8 +142,15 @@ impl Room {
     /// Removes a participant, its tracks and its connections.
     pub fn remove_participant(&mut self, now: Instant, who: &ParticipantSid) {
         self.advance(now);
-        let Some(participant) = self.participants.remove(who) else { return };
-        let own: Vec<TrackSid> = self.tracks.iter().filter(|(_, t)| t.owner == *who).map(|(sid, _)| sid.clone()).collect();
+        let Some(participant) = self.participants.remove(who) else {
+            return;
+        };
+        let own: Vec<TrackSid> = self
+            .tracks
+            .iter()
+            .filter(|(_, t)| t.owner == *who)
+            .map(|(sid, _)| sid.clone())
+            .collect();
         own.iter().for_each(|track| self.drop_track(track));
         for track in self.tracks.values_mut() {
             track.downlinks.retain(|d| d.subscriber != *who);
@@ -168,7 +183,12 @@ impl Room {
     }
 
     /// A track that may now arrive.
-    pub fn announce_track(&mut self, now: Instant, who: &ParticipantSid, track: TrackAnnouncement) -> Result<(), SfuError> {
+    pub fn announce_track(
+        &mut self,
+        now: Instant,
+        who: &ParticipantSid,
+        track: TrackAnnouncement,
+    ) -> Result<(), SfuError> {
         self.advance(now);
         let participant = self.participants.get(who).ok_or(SfuError::NoParticipant)?;
         if !participant.grants.can_publish(track.source) {
@@ -193,7 +213,9 @@ impl Room {
     /// Muted tracks are not forwarded.
     pub fn set_muted(&mut self, now: Instant, who: &ParticipantSid, sid: &TrackSid, muted: bool) {
         self.advance(now);
-        let Some(track) = self.tracks.get_mut(sid).filter(|t| t.owner == *who) else { return };
+        let Some(track) = self.tracks.get_mut(sid).filter(|t| t.owner == *who) else {
+            return;
+        };
         if track.announcement.muted == muted {
             return;
         }
@@ -222,7 +244,9 @@ impl Room {
     /// What a subscriber wants of a track.
     pub fn set_wish(&mut self, now: Instant, who: &ParticipantSid, sid: &TrackSid, wish: TrackWish) {
         self.advance(now);
-        let Some(line) = self.participants.get_mut(who).and_then(|p| p.lines.get_mut(sid)) else { return };
+        let Some(line) = self.participants.get_mut(who).and_then(|p| p.lines.get_mut(sid)) else {
+            return;
+        };
         line.wish = wish;
         if let Some(downlink) = self.tracks.get_mut(sid).and_then(|t| t.downlink_to(who)) {
             downlink.wish = wish;
@@ -237,8 +261,12 @@ impl Room {
     pub fn send_data(&mut self, now: Instant, to: &[ParticipantSid], kind: DataKind, payload: &[u8]) {
         self.advance(now);
         for who in to {
-            let Some(id) = self.participants.get(who).and_then(|p| p.subscriber) else { continue };
-            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            let Some(id) = self.participants.get(who).and_then(|p| p.subscriber) else {
+                continue;
+            };
+            let Some(connection) = self.connections.get_mut(&id) else {
+                continue;
+            };
             if !connection.data.send(&mut connection.rtc, kind, payload.to_vec()) {
                 debug!(%who, ?kind, "a data message was dropped: the receiver is too slow");
             }
@@ -256,7 +284,10 @@ impl Room {
             packets_out: track.packets_out,
             keyframe_requests: track.keyframe_requests,
         };
-        RoomCounters { tracks: self.tracks.iter().map(counters).collect(), refused_packets: self.refused }
+        RoomCounters {
+            tracks: self.tracks.iter().map(counters).collect(),
+            refused_packets: self.refused,
+        }
     }
 
     pub(crate) fn advance(&mut self, now: Instant) {
@@ -285,7 +316,9 @@ impl Room {
 
     /// Closes a connection, telling the other side if it can still be told.
     pub(crate) fn close_connection(&mut self, id: ConnectionId) {
-        let Some(mut connection) = self.connections.remove(&id) else { return };
+        let Some(mut connection) = self.connections.remove(&id) else {
+            return;
+        };
         let _ = connection.guard(|rtc| rtc.close());
         let _ = connection.tick(self.now);
         while let Ok(RtcOutput::Transmit(_) | RtcOutput::Event(_)) = connection.poll().inspect(|output| {
@@ -298,7 +331,9 @@ impl Room {
 
     fn pump(&mut self, id: ConnectionId) {
         let now = self.now;
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         connection.dirty = false;
         if let Err(fault) = connection.tick(now) {
             self.fail(id, &fault);
@@ -352,10 +387,16 @@ impl Room {
             RtcEvent::KeyframeRequest(request) => self.on_keyframe_request(id, request.mid),
             RtcEvent::EgressBitrateEstimate(estimate) => self.on_estimate(id, &estimate),
             RtcEvent::Connected => self.set_link(id, LinkState::Connected),
-            RtcEvent::IceConnectionStateChange(IceConnectionState::Disconnected) => self.set_link(id, LinkState::Disconnected),
+            RtcEvent::IceConnectionStateChange(IceConnectionState::Disconnected) => {
+                self.set_link(id, LinkState::Disconnected)
+            }
             RtcEvent::IceConnectionStateChange(s) if s.is_connected() => {
                 // The first time it takes DTLS too, which `Connected` tells.
-                if self.connections.get(&id).is_some_and(|c| c.link == Some(LinkState::Disconnected)) {
+                if self
+                    .connections
+                    .get(&id)
+                    .is_some_and(|c| c.link == Some(LinkState::Disconnected))
+                {
                     self.set_link(id, LinkState::Connected);
                 }
             }
@@ -381,18 +422,32 @@ impl Room {
     }
 
     fn on_data(&mut self, id: ConnectionId, channel: str0m::channel::ChannelId, payload: Vec<u8>) {
-        let Some(connection) = self.connections.get(&id) else { return };
-        let Some(kind) = connection.data.kind_of(channel) else { return };
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
+        let Some(kind) = connection.data.kind_of(channel) else {
+            return;
+        };
         let participant = connection.owner.clone();
-        if !self.participants.get(&participant).is_some_and(|p| p.grants.can_publish_data) {
+        if !self
+            .participants
+            .get(&participant)
+            .is_some_and(|p| p.grants.can_publish_data)
+        {
             self.refused += 1;
             return;
         }
-        self.emit(Event::Data { participant, kind, payload });
+        self.emit(Event::Data {
+            participant,
+            kind,
+            payload,
+        });
     }
 
     pub(crate) fn set_link(&mut self, id: ConnectionId, state: LinkState) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         if connection.link == Some(state) || connection.link == Some(LinkState::Failed) {
             return;
         }
@@ -403,7 +458,11 @@ impl Room {
             (Target::Publisher, LinkState::Failed) => self.end_tracks_of(&participant),
             _ => {}
         }
-        self.emit(Event::Link { participant, target, state });
+        self.emit(Event::Link {
+            participant,
+            target,
+            state,
+        });
     }
 
     pub(crate) fn emit(&mut self, event: Event) {

@@ -57,7 +57,12 @@ fn start_line(m: &str) -> Option<MediaLine> {
         _ => return None,
     };
     // Without a direction line sendrecv is meant (RFC 8866 section 6.7).
-    Some(MediaLine { mid: String::new(), kind, track_id: None, sending: true })
+    Some(MediaLine {
+        mid: String::new(),
+        kind,
+        track_id: None,
+        sending: true,
+    })
 }
 
 /// The same description with our ICE credentials. str0m draws its own on a restart, and the driver needs to know
@@ -71,7 +76,12 @@ pub(crate) fn with_credentials(sdp: &str, credentials: &IceCreds) -> String {
             write!(out, "a=ice-pwd:{}\r\n", credentials.pass)
         } else if let (true, Some((head, tail))) = (line.starts_with("a=candidate:"), line.split_once(" ufrag ")) {
             let rest = tail.split_once(' ').map_or("", |(_, rest)| rest);
-            write!(out, "{head} ufrag {}{}{rest}\r\n", credentials.ufrag, if rest.is_empty() { "" } else { " " })
+            write!(
+                out,
+                "{head} ufrag {}{}{rest}\r\n",
+                credentials.ufrag,
+                if rest.is_empty() { "" } else { " " }
+            )
         } else {
             write!(out, "{line}\r\n")
         };
@@ -91,14 +101,23 @@ mod tests {
     fn each_m_line_tells_its_track_and_direction() {
         let lines = media_lines(OFFER);
         assert_eq!(lines.len(), 2);
-        assert_eq!((lines[0].mid.as_str(), lines[0].track_id.as_deref(), lines[0].sending), ("0", Some("track-a"), true));
-        assert_eq!((lines[1].mid.as_str(), lines[1].track_id.as_deref(), lines[1].sending), ("2", Some("track-v"), false));
+        assert_eq!(
+            (lines[0].mid.as_str(), lines[0].track_id.as_deref(), lines[0].sending),
+            ("0", Some("track-a"), true)
+        );
+        assert_eq!(
+            (lines[1].mid.as_str(), lines[1].track_id.as_deref(), lines[1].sending),
+            ("2", Some("track-v"), false)
+        );
     }
 
     #[test]
     fn credentials_are_replaced_everywhere() {
         let sdp = "a=ice-ufrag:old\r\na=ice-pwd:oldpass\r\na=candidate:1 1 udp 1 127.0.0.1 5 typ host ufrag old\r\n";
-        let ours = IceCreds { ufrag: "new".into(), pass: "newpass".into() };
+        let ours = IceCreds {
+            ufrag: "new".into(),
+            pass: "newpass".into(),
+        };
         let out = with_credentials(sdp, &ours);
         assert!(!out.contains("old") && out.contains("ufrag new\r\n") && out.contains("a=ice-pwd:newpass\r\n"));
     }

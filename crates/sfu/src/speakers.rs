@@ -44,8 +44,16 @@ impl LevelMeter {
 
     /// Ends the interval and gives the smoothed level, 0 for silence.
     pub fn take(&mut self) -> f32 {
-        let part = if self.packets == 0 { 0.0 } else { self.active as f32 / self.packets as f32 };
-        let level = if part >= MIN_ACTIVE { self.sum / self.active as f32 } else { 0.0 };
+        let part = if self.packets == 0 {
+            0.0
+        } else {
+            self.active as f32 / self.packets as f32
+        };
+        let level = if part >= MIN_ACTIVE {
+            self.sum / self.active as f32
+        } else {
+            0.0
+        };
         self.smoothed += (level - self.smoothed) * SMOOTHING;
         if self.smoothed < MIN_LEVEL * 0.5 {
             self.smoothed = 0.0;
@@ -67,7 +75,8 @@ pub(crate) struct Speakers {
 impl Speakers {
     /// Whether an interval has passed.
     pub fn is_due(&self, now: Instant) -> bool {
-        self.last.is_none_or(|last| now.saturating_duration_since(last) >= INTERVAL)
+        self.last
+            .is_none_or(|last| now.saturating_duration_since(last) >= INTERVAL)
     }
 
     /// Takes everyone's level and gives the new list if it differs from the one told.
@@ -95,7 +104,9 @@ impl Speakers {
 
     fn is_same(&self, list: &[(ParticipantSid, f32)]) -> bool {
         list.len() == self.told.len()
-            && list.iter().all(|(who, level)| self.told.iter().any(|(w, l)| w == who && (l - level).abs() < STEP))
+            && list
+                .iter()
+                .all(|(who, level)| self.told.iter().any(|(w, l)| w == who && (l - level).abs() < STEP))
             && list.first().map(|s| &s.0) == self.told.first().map(|s| &s.0)
     }
 }
@@ -141,6 +152,9 @@ mod tests {
         let mut speakers = Speakers::default();
         let list = speakers.update(now, vec![(sid(1), 0.2), (sid(2), 0.6)]).unwrap();
         assert_eq!(list[0].0, sid(2));
-        assert_eq!(speakers.update(now + INTERVAL, vec![(sid(1), 0.21), (sid(2), 0.58)]), None);
+        assert_eq!(
+            speakers.update(now + INTERVAL, vec![(sid(1), 0.21), (sid(2), 0.58)]),
+            None
+        );
     }
 }

@@ -30,10 +30,16 @@ impl Room {
             return Err(SfuError::MalformedSdp);
         }
         let answer = SdpAnswer::from_sdp_string(text).map_err(|_| SfuError::MalformedSdp)?;
-        let Some(id) = participant.subscriber else { return Err(SfuError::NoParticipant) };
-        let Some((pending, _)) = participant.negotiation.outstanding.take() else { return Ok(()) };
+        let Some(id) = participant.subscriber else {
+            return Err(SfuError::NoParticipant);
+        };
+        let Some((pending, _)) = participant.negotiation.outstanding.take() else {
+            return Ok(());
+        };
         let restart = participant.negotiation.restart_credentials.take();
-        let Some(connection) = self.connections.get_mut(&id) else { return Err(SfuError::NoParticipant) };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return Err(SfuError::NoParticipant);
+        };
         match connection.guard(|rtc| rtc.sdp_api().accept_answer(pending, answer)) {
             Ok(()) => {}
             Err(Fault::Rtc(error)) => {
@@ -64,7 +70,10 @@ impl Room {
         participant.negotiation.restart = true;
         participant.negotiation.needed = true;
         if let Some((_, sdp)) = &participant.negotiation.outstanding {
-            let event = Event::SubscriberOffer { participant: who.clone(), sdp: sdp.clone() };
+            let event = Event::SubscriberOffer {
+                participant: who.clone(),
+                sdp: sdp.clone(),
+            };
             self.emit(event);
         }
         self.offer_if_needed(who);
@@ -104,7 +113,11 @@ impl Room {
         for who in takers {
             for track in tracks {
                 // Somebody who unsubscribed keeps it so.
-                if self.participants.get(&who).is_some_and(|p| !p.lines.contains_key(track)) {
+                if self
+                    .participants
+                    .get(&who)
+                    .is_some_and(|p| !p.lines.contains_key(track))
+                {
                     self.set_wanted(&who, track, true);
                 }
             }
@@ -113,8 +126,12 @@ impl Room {
     }
 
     pub(crate) fn set_wanted(&mut self, who: &ParticipantSid, sid: &TrackSid, on: bool) {
-        let Some(kind) = self.tracks.get(sid).map(|t| t.announcement.kind) else { return };
-        let Some(participant) = self.participants.get_mut(who) else { return };
+        let Some(kind) = self.tracks.get(sid).map(|t| t.announcement.kind) else {
+            return;
+        };
+        let Some(participant) = self.participants.get_mut(who) else {
+            return;
+        };
         let line = participant.lines.entry(sid.clone()).or_insert_with(|| Line {
             kind,
             mid: None,
@@ -138,13 +155,21 @@ impl Room {
 
     /// Makes an offer, unless nothing changed or one is outstanding.
     pub(crate) fn offer_if_needed(&mut self, who: &ParticipantSid) {
-        let Some(participant) = self.participants.get_mut(who) else { return };
+        let Some(participant) = self.participants.get_mut(who) else {
+            return;
+        };
         let Some(id) = participant.subscriber else { return };
         if !participant.negotiation.needed || participant.negotiation.outstanding.is_some() {
             return;
         }
         participant.negotiation.needed = false;
-        let Some(connection) = self.connections.get_mut(&id).filter(|c| c.link != Some(LinkState::Failed)) else { return };
+        let Some(connection) = self
+            .connections
+            .get_mut(&id)
+            .filter(|c| c.link != Some(LinkState::Failed))
+        else {
+            return;
+        };
         let restart = std::mem::take(&mut participant.negotiation.restart);
         let channels = !std::mem::replace(&mut participant.negotiation.channels_offered, true);
         let (lines, tracks) = (&mut participant.lines, &self.tracks);
@@ -160,7 +185,13 @@ impl Room {
         for (sid, line) in lines.iter_mut().filter(|(_, line)| line.wanted && line.mid.is_none()) {
             let Some(track) = tracks.get(sid) else { continue };
             let stream = format!("{}|{sid}", track.owner);
-            line.mid = Some(api.add_media(media_kind(line.kind), Direction::SendOnly, Some(stream), Some(sid.to_string()), None));
+            line.mid = Some(api.add_media(
+                media_kind(line.kind),
+                Direction::SendOnly,
+                Some(stream),
+                Some(sid.to_string()),
+                None,
+            ));
         }
         if restart {
             api.ice_restart(true);
@@ -176,18 +207,29 @@ impl Room {
         }
         participant.negotiation.outstanding = Some((pending, text.clone()));
         self.touch(id);
-        self.emit(Event::SubscriberOffer { participant: who.clone(), sdp: text });
+        self.emit(Event::SubscriberOffer {
+            participant: who.clone(),
+            sdp: text,
+        });
     }
 
     /// Brings the downlinks in line with what is negotiated and connected.
     pub(crate) fn refresh_downlinks(&mut self, who: &ParticipantSid) {
-        let Some(participant) = self.participants.get(who) else { return };
+        let Some(participant) = self.participants.get(who) else {
+            return;
+        };
         let Some(id) = participant.subscriber else { return };
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         let up = matches!(connection.link, Some(LinkState::Connected | LinkState::Disconnected));
         for (sid, line) in &participant.lines {
-            let (Some(mid), Some(track)) = (line.mid, self.tracks.get_mut(sid)) else { continue };
-            let Some(pt) = payload_type(&connection.rtc, mid, line.kind) else { continue };
+            let (Some(mid), Some(track)) = (line.mid, self.tracks.get_mut(sid)) else {
+                continue;
+            };
+            let Some(pt) = payload_type(&connection.rtc, mid, line.kind) else {
+                continue;
+            };
             let active = up && line.wanted;
             if track.downlink_to(who).is_none() {
                 track.downlinks.push(Downlink {
@@ -202,7 +244,9 @@ impl Room {
                     rewriter: Rewriter::default(),
                 });
             }
-            let Some(downlink) = track.downlink_to(who) else { continue };
+            let Some(downlink) = track.downlink_to(who) else {
+                continue;
+            };
             downlink.pt = pt;
             if active && !downlink.active {
                 downlink.rewriter.pause();
@@ -223,7 +267,11 @@ impl Room {
 fn direction_change(rtc: &Rtc, line: &Line) -> Option<(Mid, Direction)> {
     let mid = line.mid?;
     let now = rtc.media(mid)?.direction();
-    let then = if line.wanted { Direction::SendOnly } else { Direction::Inactive };
+    let then = if line.wanted {
+        Direction::SendOnly
+    } else {
+        Direction::Inactive
+    };
     (now != then).then_some((mid, then))
 }
 
@@ -238,7 +286,10 @@ fn payload_type(rtc: &Rtc, mid: Mid, kind: TrackKind) -> Option<Pt> {
         TrackKind::Video => Codec::Vp8,
     };
     let params = rtc.codec_config().params();
-    params.iter().find(|p| p.spec().codec == codec && media.remote_pts().contains(&p.pt())).map(|p| p.pt())
+    params
+        .iter()
+        .find(|p| p.spec().codec == codec && media.remote_pts().contains(&p.pt()))
+        .map(|p| p.pt())
 }
 
 fn media_kind(kind: TrackKind) -> MediaKind {
@@ -250,7 +301,10 @@ fn media_kind(kind: TrackKind) -> MediaKind {
 
 /// `_reliable` is ordered and repaired; `_lossy` sends once and in whatever order.
 fn add_channels(api: &mut str0m::change::SdpApi<'_>) {
-    api.add_channel_with_config(ChannelConfig { label: DataKind::Reliable.label().into(), ..Default::default() });
+    api.add_channel_with_config(ChannelConfig {
+        label: DataKind::Reliable.label().into(),
+        ..Default::default()
+    });
     api.add_channel_with_config(ChannelConfig {
         label: DataKind::Lossy.label().into(),
         ordered: false,
@@ -258,4 +312,3 @@ fn add_channels(api: &mut str0m::change::SdpApi<'_>) {
         ..Default::default()
     });
 }
-

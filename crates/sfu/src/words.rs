@@ -67,7 +67,10 @@ pub struct TrackWish {
 
 impl Default for TrackWish {
     fn default() -> Self {
-        Self { enabled: true, max_layer: Layer::High }
+        Self {
+            enabled: true,
+            max_layer: Layer::High,
+        }
     }
 }
 

@@ -5,7 +5,10 @@
 //! One command at a time per room, in order; answers by `oneshot`, facts over
 //! one bounded channel per room.
 
+#[cfg(test)]
+mod conformance;
 pub mod embedded;
+pub mod fake;
 
 use async_trait::async_trait;
 pub use confab_sfu::{DataKind, Layer, LinkState, Target, TrackAnnouncement, TrackWish};
@@ -123,13 +126,24 @@ pub trait MediaEngine: Send + Sync + 'static {
     /// Adds a participant with nothing sent or received yet. With `can_subscribe` the engine makes the first
     /// subscriber offer at once (data channels `_reliable` and `_lossy`), tracks or none.
     /// `auto_subscribe`: subscribe to every track as it comes.
-    async fn add_participant(&self, room: &RoomSid, who: &ParticipantSid, grants: Grants, auto_subscribe: bool) -> Result<(), EngineError>;
+    async fn add_participant(
+        &self,
+        room: &RoomSid,
+        who: &ParticipantSid,
+        grants: Grants,
+        auto_subscribe: bool,
+    ) -> Result<(), EngineError>;
     /// Removes a participant, its tracks and its connections.
     async fn remove_participant(&self, room: &RoomSid, who: &ParticipantSid);
     /// New grants. Tracks no longer allowed stop at once (and are reported ended).
     async fn set_grants(&self, room: &RoomSid, who: &ParticipantSid, grants: Grants) -> Result<(), EngineError>;
     /// A track that may now arrive.
-    async fn announce_track(&self, room: &RoomSid, who: &ParticipantSid, track: TrackAnnouncement) -> Result<(), EngineError>;
+    async fn announce_track(
+        &self,
+        room: &RoomSid,
+        who: &ParticipantSid,
+        track: TrackAnnouncement,
+    ) -> Result<(), EngineError>;
     /// Stops and forgets a track.
     async fn remove_track(&self, room: &RoomSid, who: &ParticipantSid, track: &TrackSid);
     /// Muted tracks are not forwarded.
@@ -140,11 +154,23 @@ pub trait MediaEngine: Send + Sync + 'static {
     /// The client's answer to the last subscriber offer.
     async fn subscriber_answer(&self, room: &RoomSid, who: &ParticipantSid, sdp: String) -> Result<(), EngineError>;
     /// A client's ICE candidate (`candidate:...` without `a=`).
-    async fn trickle(&self, room: &RoomSid, who: &ParticipantSid, target: Target, candidate: String) -> Result<(), EngineError>;
+    async fn trickle(
+        &self,
+        room: &RoomSid,
+        who: &ParticipantSid,
+        target: Target,
+        candidate: String,
+    ) -> Result<(), EngineError>;
     /// Makes a new subscriber offer with an ICE restart (a resume).
     async fn restart_subscriber(&self, room: &RoomSid, who: &ParticipantSid) -> Result<(), EngineError>;
     /// Subscribes to or unsubscribes from a track.
-    async fn subscribe(&self, room: &RoomSid, who: &ParticipantSid, track: &TrackSid, on: bool) -> Result<(), EngineError>;
+    async fn subscribe(
+        &self,
+        room: &RoomSid,
+        who: &ParticipantSid,
+        track: &TrackSid,
+        on: bool,
+    ) -> Result<(), EngineError>;
     /// What the subscriber wants of a track it is subscribed to.
     async fn track_wish(&self, room: &RoomSid, who: &ParticipantSid, track: &TrackSid, wish: TrackWish);
     /// Sends a data packet down the subscriber connections of `to`.

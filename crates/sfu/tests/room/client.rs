@@ -30,12 +30,20 @@ impl Link {
             .enable_vp8(true)
             .build(now);
         rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
-        Self { rtc, address, timeout: now, channels: Vec::new(), connected: false }
+        Self {
+            rtc,
+            address,
+            timeout: now,
+            channels: Vec::new(),
+            connected: false,
+        }
     }
 
     /// Writes to a channel by label.
     pub fn write(&mut self, label: &str, data: &[u8]) -> bool {
-        let Some(id) = self.channels.iter().find(|(_, l)| l == label).map(|(id, _)| *id) else { return false };
+        let Some(id) = self.channels.iter().find(|(_, l)| l == label).map(|(id, _)| *id) else {
+            return false;
+        };
         self.rtc.channel(id).is_some_and(|mut c| c.write(true, data).unwrap())
     }
 }
@@ -99,7 +107,13 @@ impl Client {
 
     fn add_media(&mut self, kind: MediaKind, cid: &str, simulcast: Option<Simulcast>) -> (Mid, String) {
         let mut api = self.publisher.rtc.sdp_api();
-        let mid = api.add_media(kind, Direction::SendOnly, Some("stream".into()), Some(cid.into()), simulcast);
+        let mid = api.add_media(
+            kind,
+            Direction::SendOnly,
+            Some("stream".into()),
+            Some(cid.into()),
+            simulcast,
+        );
         let (offer, pending) = api.apply().unwrap();
         self.pending = Some(pending);
         (mid, offer.to_sdp_string())
@@ -113,7 +127,11 @@ impl Client {
             ("_lossy", Reliability::MaxRetransmits { retransmits: 0 }),
             ("_data_track", Reliability::Reliable),
         ] {
-            api.add_channel_with_config(ChannelConfig { label: label.into(), reliability, ..Default::default() });
+            api.add_channel_with_config(ChannelConfig {
+                label: label.into(),
+                reliability,
+                ..Default::default()
+            });
         }
         let (offer, pending) = api.apply().unwrap();
         self.pending = Some(pending);
@@ -141,14 +159,23 @@ impl Client {
     /// Takes the answer to its offer.
     pub fn answered(&mut self, sdp: &str) {
         let answer = SdpAnswer::from_sdp_string(sdp).unwrap();
-        self.publisher.rtc.sdp_api().accept_answer(self.pending.take().unwrap(), answer).unwrap();
+        self.publisher
+            .rtc
+            .sdp_api()
+            .accept_answer(self.pending.take().unwrap(), answer)
+            .unwrap();
     }
 
     /// Answers an offer of the server.
     pub fn answer(&mut self, sdp: &str) -> String {
         self.offers.push(sdp.to_owned());
         let offer = SdpOffer::from_sdp_string(sdp).unwrap();
-        self.subscriber.rtc.sdp_api().accept_offer(offer).unwrap().to_sdp_string()
+        self.subscriber
+            .rtc
+            .sdp_api()
+            .accept_offer(offer)
+            .unwrap()
+            .to_sdp_string()
     }
 
     /// Sends what is due: a frame of each camera, 20 ms of sound.
@@ -166,12 +193,20 @@ impl Client {
 
     /// Handles an event of one of its connections.
     pub fn on_event(&mut self, now: Instant, publisher: bool, event: Event) {
-        let link = if publisher { &mut self.publisher } else { &mut self.subscriber };
+        let link = if publisher {
+            &mut self.publisher
+        } else {
+            &mut self.subscriber
+        };
         match event {
             Event::Connected => link.connected = true,
             Event::ChannelOpen(id, label) => link.channels.push((id, label)),
             Event::ChannelData(data) => {
-                let label = link.channels.iter().find(|(id, _)| *id == data.id).map(|(_, l)| l.clone());
+                let label = link
+                    .channels
+                    .iter()
+                    .find(|(id, _)| *id == data.id)
+                    .map(|(_, l)| l.clone());
                 self.messages.push((label.unwrap_or_default(), data.data));
             }
             Event::KeyframeRequest(request) => {
@@ -189,7 +224,9 @@ impl Client {
 
     /// The packets of the track with this sid, by the msid of the m-line.
     pub fn packets_of(&self, track: &str) -> Vec<Got> {
-        let Some(mid) = self.mid_of(track) else { return Vec::new() };
+        let Some(mid) = self.mid_of(track) else {
+            return Vec::new();
+        };
         self.got.iter().filter(|g| *g.mid == *mid).cloned().collect()
     }
 
@@ -197,6 +234,9 @@ impl Client {
     pub fn mid_of(&self, track: &str) -> Option<String> {
         let offer = self.offers.last()?;
         let section = offer.split("m=").find(|s| s.contains(&format!("|{track} {track}")))?;
-        section.lines().find_map(|l| l.strip_prefix("a=mid:")).map(str::to_owned)
+        section
+            .lines()
+            .find_map(|l| l.strip_prefix("a=mid:"))
+            .map(str::to_owned)
     }
 }

@@ -31,14 +31,26 @@ fn messages_go_up_and_down_on_both_channels() {
     world.run(SECOND);
     let mut up = data_events(&world);
     up.sort_by_key(|(kind, _)| kind.label());
-    assert_eq!(up, vec![(DataKind::Lossy, b"_lossy".to_vec()), (DataKind::Reliable, b"_reliable".to_vec())]);
+    assert_eq!(
+        up,
+        vec![
+            (DataKind::Lossy, b"_lossy".to_vec()),
+            (DataKind::Reliable, b"_reliable".to_vec())
+        ]
+    );
     let to = [world.clients[receiver].sid.clone()];
     world.room.send_data(world.now, &to, DataKind::Reliable, b"hello");
     world.room.send_data(world.now, &to, DataKind::Lossy, b"where");
     world.run(SECOND);
     let mut down = world.clients[receiver].messages.clone();
     down.sort();
-    assert_eq!(down, vec![("_lossy".into(), b"where".to_vec()), ("_reliable".into(), b"hello".to_vec())]);
+    assert_eq!(
+        down,
+        vec![
+            ("_lossy".into(), b"where".to_vec()),
+            ("_reliable".into(), b"hello".to_vec())
+        ]
+    );
     assert!(world.clients[sender].messages.is_empty());
 }
 
@@ -49,7 +61,10 @@ fn a_message_sent_before_the_channel_is_open_arrives_later() {
     let to = [world.clients[receiver].sid.clone()];
     world.room.send_data(world.now, &to, DataKind::Reliable, b"early");
     world.run(SECOND);
-    assert_eq!(world.clients[receiver].messages, vec![("_reliable".into(), b"early".to_vec())]);
+    assert_eq!(
+        world.clients[receiver].messages,
+        vec![("_reliable".into(), b"early".to_vec())]
+    );
 }
 
 #[test]
@@ -60,10 +75,16 @@ fn two_megabytes_at_once_arrive_whole_and_in_order_over_a_lossy_network() {
     world.loss = 0.02;
     let to = [world.clients[receiver].sid.clone()];
     for n in 0..200u8 {
-        world.room.send_data(world.now, &to, DataKind::Reliable, &vec![n; 10_000]);
+        world
+            .room
+            .send_data(world.now, &to, DataKind::Reliable, &vec![n; 10_000]);
     }
     world.run_until("all messages", |w| w.clients[receiver].messages.len() == 200);
-    let in_order = world.clients[receiver].messages.iter().enumerate().all(|(n, (_, m))| m[0] == n as u8 && m.len() == 10_000);
+    let in_order = world.clients[receiver]
+        .messages
+        .iter()
+        .enumerate()
+        .all(|(n, (_, m))| m[0] == n as u8 && m.len() == 10_000);
     assert!(in_order);
 }
 

@@ -22,7 +22,9 @@ fn the_first_offer_comes_at_once_and_both_links_connect() {
     let connected = |w: &World, t: Target| {
         w.count(|e| matches!(e, Event::Link { target, state: LinkState::Connected, .. } if *target == t)) == 1
     };
-    let took = world.run_until("two links", |w| connected(w, Target::Publisher) && connected(w, Target::Subscriber));
+    let took = world.run_until("two links", |w| {
+        connected(w, Target::Publisher) && connected(w, Target::Subscriber)
+    });
     assert!(took < SECOND, "{took:?}");
 }
 
@@ -66,9 +68,15 @@ fn nobody_subscribes_to_what_is_not_there_or_their_own() {
     let publisher = world.join(Role::Publisher);
     let track = world.publish_camera(publisher);
     let who = world.clients[publisher].sid.clone();
-    assert!(matches!(world.room.subscribe(world.now, &who, &track, true), Err(SfuError::NotAllowed)));
+    assert!(matches!(
+        world.room.subscribe(world.now, &who, &track, true),
+        Err(SfuError::NotAllowed)
+    ));
     let other = TrackSid::from_random([99; 12]);
-    assert!(matches!(world.room.subscribe(world.now, &who, &other, true), Err(SfuError::NoTrack)));
+    assert!(matches!(
+        world.room.subscribe(world.now, &who, &other, true),
+        Err(SfuError::NoTrack)
+    ));
 }
 
 #[test]
@@ -111,7 +119,10 @@ fn an_unpublished_camera_ends_and_a_new_one_begins() {
     let offer = world.clients[publisher].stop(mid);
     world.clients[publisher].cameras.clear();
     world.offer(publisher, &offer);
-    assert_eq!(world.count(|e| matches!(e, Event::TrackEnded { track, .. } if *track == first)), 1);
+    assert_eq!(
+        world.count(|e| matches!(e, Event::TrackEnded { track, .. } if *track == first)),
+        1
+    );
     let who = world.clients[publisher].sid.clone();
     world.room.remove_track(world.now, &who, &first);
     world.run(SECOND / 2);
@@ -138,16 +149,24 @@ fn someone_who_leaves_takes_their_tracks_along() {
     assert_eq!(world.count(|e| matches!(e, Event::ConnectionClosed(_))), 2);
     assert!(world.clients[watcher].offers.last().unwrap().contains("a=inactive"));
     let late = world.clients[publisher].add_microphone("mic", -10);
-    assert!(matches!(world.room.publisher_offer(world.now, &who, &late), Err(SfuError::NoParticipant)));
+    assert!(matches!(
+        world.room.publisher_offer(world.now, &who, &late),
+        Err(SfuError::NoParticipant)
+    ));
 }
 
 /// Moves both connections of a client to new addresses, as a change of network does.
 fn move_client(world: &mut World, who: usize) {
     for (link, port) in [(true, 1001), (false, 2001)] {
         let client = &mut world.clients[who];
-        let link = if link { &mut client.publisher } else { &mut client.subscriber };
+        let link = if link {
+            &mut client.publisher
+        } else {
+            &mut client.subscriber
+        };
         link.address = SocketAddr::from(([10, 0, 2, who as u8 + 1], port));
-        link.rtc.add_local_candidate(Candidate::host(link.address, "udp").unwrap());
+        link.rtc
+            .add_local_candidate(Candidate::host(link.address, "udp").unwrap());
     }
 }
 
@@ -168,7 +187,11 @@ fn an_ice_restart_on_both_connections_brings_the_media_back_from_a_new_address()
     let ufrag = |sdp: &str| sdp.lines().find(|l| l.starts_with("a=ice-ufrag:")).unwrap().to_owned();
     let new = world.clients[a].offers.last().unwrap().clone();
     assert_ne!(ufrag(&new), ufrag(&old));
-    assert!(ufrag(&new).contains("ufrag0"), "the ufrag is one of ours: {}", ufrag(&new));
+    assert!(
+        ufrag(&new).contains("ufrag0"),
+        "the ufrag is one of ours: {}",
+        ufrag(&new)
+    );
     world.run(SECOND / 2);
     let (before_b, before_a) = (world.clients[b].got.len(), world.clients[a].got.len());
     world.run(SECOND);
@@ -192,7 +215,11 @@ fn a_resume_tells_a_lost_offer_again_before_the_restart() {
     world.room.restart_subscriber(world.now, &who).unwrap();
     world.pump();
     world.run(SECOND);
-    assert_eq!(world.clients[watcher].offers.len(), 3, "the first, the lost one again, the restart");
+    assert_eq!(
+        world.clients[watcher].offers.len(),
+        3,
+        "the first, the lost one again, the restart"
+    );
     check_continuous(&world.clients[watcher].packets_of(track.as_str()));
 }
 
@@ -204,7 +231,9 @@ fn a_dead_network_is_reported_and_so_is_its_return() {
     world.run(SECOND * 2);
     world.cut = true;
     let is = |e: &Event, s: LinkState| matches!(e, Event::Link { target: Target::Publisher, state, .. } if *state == s);
-    world.run_until("disconnected", |w| w.events.iter().any(|e| is(e, LinkState::Disconnected)));
+    world.run_until("disconnected", |w| {
+        w.events.iter().any(|e| is(e, LinkState::Disconnected))
+    });
     world.cut = false;
     let before = world.count(|e| is(e, LinkState::Connected));
     let offer = world.clients[publisher].restart();

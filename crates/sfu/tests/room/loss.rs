@@ -50,5 +50,7 @@ fn a_join_through_heavy_loss_still_ends_with_a_picture() {
     let publisher = world.join(Role::Publisher);
     let watcher = world.join(Role::Subscriber);
     let track = world.publish_camera(publisher);
-    world.run_until("a picture", |w| w.clients[watcher].packets_of(track.as_str()).len() > 100);
+    world.run_until("a picture", |w| {
+        w.clients[watcher].packets_of(track.as_str()).len() > 100
+    });
 }

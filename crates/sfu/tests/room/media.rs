@@ -35,7 +35,9 @@ fn a_newcomer_sees_a_picture_within_half_a_second() {
     let track = world.publish_camera(publisher);
     world.run(SECOND * 3);
     let newcomer = world.join(Role::Subscriber);
-    let took = world.run_until("a picture", |w| w.clients[newcomer].packets_of(track.as_str()).len() > 5);
+    let took = world.run_until("a picture", |w| {
+        w.clients[newcomer].packets_of(track.as_str()).len() > 5
+    });
     assert!(took < SECOND / 2, "{took:?}");
     check_continuous(&world.clients[newcomer].packets_of(track.as_str()));
 }
@@ -65,9 +67,19 @@ fn a_wish_for_another_layer_is_met_and_the_decoder_never_notices() {
     world.run(SECOND * 3);
     let sid = world.clients[watcher].sid.clone();
     for (wish, layer) in [(Layer::Low, 0), (Layer::High, 2), (Layer::Mid, 1), (Layer::High, 2)] {
-        world.room.set_wish(world.now, &sid, &track, TrackWish { enabled: true, max_layer: wish });
+        world.room.set_wish(
+            world.now,
+            &sid,
+            &track,
+            TrackWish {
+                enabled: true,
+                max_layer: wish,
+            },
+        );
         world.pump();
-        let took = world.run_until("the layer", |w| w.clients[watcher].got.last().is_some_and(|g| g.layer() == layer));
+        let took = world.run_until("the layer", |w| {
+            w.clients[watcher].got.last().is_some_and(|g| g.layer() == layer)
+        });
         assert!(took < SECOND, "{took:?}");
         world.run(SECOND);
         assert_eq!(world.clients[watcher].got.last().unwrap().layer(), layer);
@@ -84,12 +96,28 @@ fn a_hidden_tile_costs_nothing_and_comes_back_with_a_keyframe() {
     let track = world.publish_camera(publisher);
     world.run(SECOND * 2);
     let sid = world.clients[watcher].sid.clone();
-    world.room.set_wish(world.now, &sid, &track, TrackWish { enabled: false, max_layer: Layer::High });
+    world.room.set_wish(
+        world.now,
+        &sid,
+        &track,
+        TrackWish {
+            enabled: false,
+            max_layer: Layer::High,
+        },
+    );
     world.run(SECOND / 2);
     let hidden = world.clients[watcher].got.len();
     world.run(SECOND * 2);
     assert_eq!(world.clients[watcher].got.len(), hidden);
-    world.room.set_wish(world.now, &sid, &track, TrackWish { enabled: true, max_layer: Layer::High });
+    world.room.set_wish(
+        world.now,
+        &sid,
+        &track,
+        TrackWish {
+            enabled: true,
+            max_layer: Layer::High,
+        },
+    );
     world.run(SECOND);
     assert!(world.clients[watcher].got.len() > hidden + 50);
     check_continuous(&world.clients[watcher].packets_of(track.as_str()));
@@ -103,10 +131,14 @@ fn a_sender_that_drops_its_top_layer_leaves_nobody_frozen() {
     let track = world.publish_camera(publisher);
     world.run(SECOND * 3);
     world.clients[publisher].cameras[0].layers[2].on = false;
-    let took = world.run_until("the lower layer", |w| w.clients[watcher].got.last().is_some_and(|g| g.layer() == 1));
+    let took = world.run_until("the lower layer", |w| {
+        w.clients[watcher].got.last().is_some_and(|g| g.layer() == 1)
+    });
     assert!(took < SECOND, "{took:?}");
     world.clients[publisher].cameras[0].layers[2].on = true;
-    world.run_until("the top layer again", |w| w.clients[watcher].got.last().is_some_and(|g| g.layer() == 2));
+    world.run_until("the top layer again", |w| {
+        w.clients[watcher].got.last().is_some_and(|g| g.layer() == 2)
+    });
     check_continuous(&world.clients[watcher].packets_of(track.as_str()));
 }
 
@@ -134,7 +166,10 @@ fn sound_arrives_untouched_with_its_level() {
     let got = world.clients[listener].packets_of(track.as_str());
     assert!(got.len() > 80, "{}", got.len());
     assert!(got.iter().all(|g| g.payload == vec![0xfc; 80] && g.level == Some(-20)));
-    assert!(got.windows(2).all(|w| w[1].seq == w[0].seq + 1 && w[1].time == w[0].time.wrapping_add(960)));
+    assert!(
+        got.windows(2)
+            .all(|w| w[1].seq == w[0].seq + 1 && w[1].time == w[0].time.wrapping_add(960))
+    );
 }
 
 #[test]

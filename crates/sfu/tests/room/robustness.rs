@@ -28,7 +28,9 @@ fn garbage_and_mangled_packets_do_not_disturb_the_call() {
         let mut packet: Vec<u8> = (0..rng.random_range(0..200)).map(|_| rng.random()).collect();
         // First bytes of STUN, DTLS, RTP and RTCP.
         if let Some(first) = packet.first_mut() {
-            *first = *[0, 1, 20, 22, 23, 0x80, 0x90, 0xb0].get(rng.random_range(0..8)).unwrap_or(&0);
+            *first = *[0, 1, 20, 22, 23, 0x80, 0x90, 0xb0]
+                .get(rng.random_range(0..8))
+                .unwrap_or(&0);
         }
         if packet.len() > 1 && rng.random_bool(0.3) {
             packet[1] = rng.random_range(192..224);
@@ -38,7 +40,9 @@ fn garbage_and_mangled_packets_do_not_disturb_the_call() {
                 let _ = world.room.accepts(ConnectionId(id), receive);
             }
             if let Ok(receive) = Receive::new(Protocol::Udp, source, server, &packet) {
-                world.room.handle_input(world.now, Input::Receive(ConnectionId(id), receive));
+                world
+                    .room
+                    .handle_input(world.now, Input::Receive(ConnectionId(id), receive));
             }
         }
     }
@@ -53,7 +57,13 @@ fn broken_sdp_is_refused_with_an_error() {
     let mut world = World::new(121);
     let publisher = world.join(Role::Publisher);
     let who = world.clients[publisher].sid.clone();
-    for sdp in ["", "v=0", "nonsense\r\n", &"a".repeat(600_000), "v=0\r\no=- 1 1 IN IP4 0\r\ns=-\r\nt=0 0\r\nm=video 9 x 1\r\n"] {
+    for sdp in [
+        "",
+        "v=0",
+        "nonsense\r\n",
+        &"a".repeat(600_000),
+        "v=0\r\no=- 1 1 IN IP4 0\r\ns=-\r\nt=0 0\r\nm=video 9 x 1\r\n",
+    ] {
         assert!(world.room.publisher_offer(world.now, &who, sdp).is_err());
         let _ = world.room.subscriber_answer(world.now, &who, sdp);
     }
@@ -69,7 +79,10 @@ fn an_answer_to_nothing_is_ignored_and_one_from_nobody_is_an_error() {
     let again = world.clients[watcher].offers[0].clone();
     assert!(world.room.subscriber_answer(world.now, &who, &again).is_ok());
     let nobody = confab_types::ParticipantSid::from_random([77; 12]);
-    assert!(matches!(world.room.subscriber_answer(world.now, &nobody, &again), Err(SfuError::NoParticipant)));
+    assert!(matches!(
+        world.room.subscriber_answer(world.now, &nobody, &again),
+        Err(SfuError::NoParticipant)
+    ));
 }
 
 proptest! {

@@ -20,7 +20,11 @@ fn media_that_nobody_announced_reaches_nobody_and_is_counted() {
     world.run(SECOND * 2);
     assert!(world.clients[watcher].got.is_empty());
     assert_eq!(world.clients[watcher].offers.len(), 1, "nothing is even offered");
-    assert!(world.room.counters().refused_packets > 50, "{:?}", world.room.counters());
+    assert!(
+        world.room.counters().refused_packets > 50,
+        "{:?}",
+        world.room.counters()
+    );
 }
 
 #[test]
@@ -29,10 +33,18 @@ fn a_subscriber_who_sends_anyway_is_refused() {
     let intruder = world.join(Role::Subscriber);
     let watcher = world.join(Role::Subscriber);
     let sid = TrackSid::from_random([9; 12]);
-    let track =
-        TrackAnnouncement { sid, cid: "cam".into(), kind: TrackKind::Video, source: TrackSource::Camera, muted: false };
+    let track = TrackAnnouncement {
+        sid,
+        cid: "cam".into(),
+        kind: TrackKind::Video,
+        source: TrackSource::Camera,
+        muted: false,
+    };
     let who = world.clients[intruder].sid.clone();
-    assert!(matches!(world.room.announce_track(world.now, &who, track), Err(SfuError::NotAllowed)));
+    assert!(matches!(
+        world.room.announce_track(world.now, &who, track),
+        Err(SfuError::NotAllowed)
+    ));
     let offer = world.clients[intruder].add_camera("cam");
     world.offer(intruder, &offer);
     world.run(SECOND * 2);
@@ -51,7 +63,12 @@ fn a_second_camera_on_one_announcement_is_refused() {
     world.offer(publisher, &offer);
     world.run(SECOND * 2);
     check_continuous(&world.clients[watcher].packets_of(track.as_str()));
-    assert!(world.clients[watcher].got.iter().all(|g| Some(g.mid.to_string()) == world.clients[watcher].mid_of(track.as_str())));
+    assert!(
+        world.clients[watcher]
+            .got
+            .iter()
+            .all(|g| Some(g.mid.to_string()) == world.clients[watcher].mid_of(track.as_str()))
+    );
     assert!(world.room.counters().refused_packets > 20);
 }
 
@@ -105,7 +122,10 @@ fn a_muted_track_sends_nothing_and_comes_back_clean() {
     check_continuous(&world.clients[watcher].packets_of(camera.as_str()));
     let sound = world.clients[watcher].packets_of(microphone.as_str());
     assert!(sound.last().unwrap().at > muted_at + SECOND);
-    assert!(sound.windows(2).all(|w| w[1].seq == w[0].seq + 1), "the pause looks like loss");
+    assert!(
+        sound.windows(2).all(|w| w[1].seq == w[0].seq + 1),
+        "the pause looks like loss"
+    );
 }
 
 #[test]
@@ -116,7 +136,10 @@ fn a_revoked_grant_stops_the_track_at_once() {
     let track = world.publish_camera(publisher);
     world.run(SECOND * 2);
     let who = world.clients[publisher].sid.clone();
-    world.room.set_grants(world.now, &who, Role::Subscriber.grants()).unwrap();
+    world
+        .room
+        .set_grants(world.now, &who, Role::Subscriber.grants())
+        .unwrap();
     let sent = world.room.counters().tracks[0].packets_out;
     world.run(SECOND);
     let ended = world.count(|e| matches!(e, Event::TrackEnded { track: t, .. } if *t == track));
@@ -143,9 +166,16 @@ fn only_the_sources_of_the_grants_pass() {
         source,
         muted: false,
     };
-    let camera = world.room.announce_track(world.now, &who, announce(TrackSource::Camera, TrackKind::Video));
+    let camera = world
+        .room
+        .announce_track(world.now, &who, announce(TrackSource::Camera, TrackKind::Video));
     assert!(matches!(camera, Err(SfuError::NotAllowed)));
-    assert!(world.room.announce_track(world.now, &who, announce(TrackSource::Microphone, TrackKind::Audio)).is_ok());
+    assert!(
+        world
+            .room
+            .announce_track(world.now, &who, announce(TrackSource::Microphone, TrackKind::Audio))
+            .is_ok()
+    );
 }
 
 #[test]
@@ -163,7 +193,10 @@ fn someone_who_may_no_longer_watch_gets_nothing_more_and_sees_again_when_allowed
     let got = world.clients[watcher].got.len();
     world.run(SECOND);
     assert_eq!(world.clients[watcher].got.len(), got);
-    world.room.set_grants(world.now, &who, Role::Subscriber.grants()).unwrap();
+    world
+        .room
+        .set_grants(world.now, &who, Role::Subscriber.grants())
+        .unwrap();
     world.run(SECOND);
     assert!(world.clients[watcher].got.len() > got + 20);
 }

@@ -47,7 +47,10 @@ impl Camera {
             keyframe: true,
             keyframes: 0,
         });
-        Self { mid, layers: layers.collect() }
+        Self {
+            mid,
+            layers: layers.collect(),
+        }
     }
 
     /// One layer without a rid.
@@ -68,7 +71,9 @@ impl Camera {
 
     /// Sends a frame of each layer.
     pub fn frame(&mut self, rtc: &mut Rtc, now: Instant) {
-        let Some(pt) = payload_type(rtc, Codec::Vp8) else { return };
+        let Some(pt) = payload_type(rtc, Codec::Vp8) else {
+            return;
+        };
         for layer in self.layers.iter_mut() {
             layer.time = layer.time.wrapping_add(3600);
             if !layer.on {
@@ -82,7 +87,9 @@ impl Camera {
             for n in 0..layer.packets {
                 let payload = vp8(layer, n == 0, keyframe);
                 let mut direct = rtc.direct_api();
-                let Some(stream) = direct.stream_tx_by_mid(self.mid, layer.rid) else { continue };
+                let Some(stream) = direct.stream_tx_by_mid(self.mid, layer.rid) else {
+                    continue;
+                };
                 let write = RtpWrite::new(pt, SeqNo::from(layer.seq), layer.time, now, payload)
                     .marker(n + 1 == layer.packets)
                     .nackable(true);
@@ -112,15 +119,28 @@ pub struct Microphone {
 
 impl Microphone {
     pub fn new(mid: Mid, level: i8) -> Self {
-        Self { mid, level, seq: 65_500, time: u32::MAX - 4000 }
+        Self {
+            mid,
+            level,
+            seq: 65_500,
+            time: u32::MAX - 4000,
+        }
     }
 
     /// Sends 20 ms.
     pub fn packet(&mut self, rtc: &mut Rtc, now: Instant) {
-        let Some(pt) = payload_type(rtc, Codec::Opus) else { return };
+        let Some(pt) = payload_type(rtc, Codec::Opus) else {
+            return;
+        };
         let mut direct = rtc.direct_api();
-        let Some(stream) = direct.stream_tx_by_mid(self.mid, None) else { return };
-        let levels = ExtensionValues { audio_level: Some(self.level), voice_activity: Some(true), ..Default::default() };
+        let Some(stream) = direct.stream_tx_by_mid(self.mid, None) else {
+            return;
+        };
+        let levels = ExtensionValues {
+            audio_level: Some(self.level),
+            voice_activity: Some(true),
+            ..Default::default()
+        };
         let write = RtpWrite::new(pt, SeqNo::from(self.seq), self.time, now, vec![0xfc; 80]).ext_vals(levels);
         self.seq += 1;
         self.time = self.time.wrapping_add(960);
@@ -129,7 +149,11 @@ impl Microphone {
 }
 
 fn payload_type(rtc: &Rtc, codec: Codec) -> Option<Pt> {
-    rtc.codec_config().params().iter().find(|p| p.spec().codec == codec).map(|p| p.pt())
+    rtc.codec_config()
+        .params()
+        .iter()
+        .find(|p| p.spec().codec == codec)
+        .map(|p| p.pt())
 }
 
 /// A packet as a subscriber got it.
@@ -162,7 +186,10 @@ impl Got {
 
     fn summary(&self) -> String {
         let (seq, layer, picture) = (self.seq, self.layer(), self.picture());
-        format!("packet {seq}, layer {layer}, picture {picture}, payload {:?}", &self.payload[..8])
+        format!(
+            "packet {seq}, layer {layer}, picture {picture}, payload {:?}",
+            &self.payload[..8]
+        )
     }
 
     fn descriptor(&self) -> Vp8Descriptor {
@@ -188,7 +215,11 @@ pub fn check_continuous(packets: &[Got]) -> Vec<u8> {
     let mut sorted = packets.to_vec();
     sorted.sort_by_key(|p| p.seq);
     let first = sorted.first().expect("some packets");
-    assert!(first.starts_keyframe(), "does not start with a keyframe: {}", first.summary());
+    assert!(
+        first.starts_keyframe(),
+        "does not start with a keyframe: {}",
+        first.summary()
+    );
     let mut layers = vec![sorted[0].layer()];
     for pair in sorted.windows(2) {
         let (a, b) = (&pair[0], &pair[1]);

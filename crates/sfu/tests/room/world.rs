@@ -57,7 +57,10 @@ impl World {
             certificate: None,
             credentials: Box::new(move |_| {
                 n += 1;
-                IceCreds { ufrag: format!("ufrag{n:04}"), pass: format!("password-password-{n:06}") }
+                IceCreds {
+                    ufrag: format!("ufrag{n:04}"),
+                    pass: format!("password-password-{n:06}"),
+                }
             }),
         };
         Self {
@@ -98,7 +101,13 @@ impl World {
             TrackSource::Microphone | TrackSource::ScreenShareAudio => TrackKind::Audio,
             _ => TrackKind::Video,
         };
-        let track = TrackAnnouncement { sid: sid.clone(), cid: cid.into(), kind, source, muted: false };
+        let track = TrackAnnouncement {
+            sid: sid.clone(),
+            cid: cid.into(),
+            kind,
+            source,
+            muted: false,
+        };
         let owner = self.clients[who].sid.clone();
         self.room.announce_track(self.now, &owner, track).unwrap();
         sid
@@ -148,9 +157,16 @@ impl World {
 
     /// Packets lost on the way since the start would be counted here if anything needed it.
     fn step(&mut self, end: Instant) {
-        let clients = self.clients.iter().flat_map(|c| [c.publisher.timeout, c.subscriber.timeout]);
+        let clients = self
+            .clients
+            .iter()
+            .flat_map(|c| [c.publisher.timeout, c.subscriber.timeout]);
         let flying = self.flying.peek().map(|Reverse(f)| f.at);
-        let next = clients.chain([self.room_timeout, self.next_media, end]).chain(flying).min().unwrap();
+        let next = clients
+            .chain([self.room_timeout, self.next_media, end])
+            .chain(flying)
+            .min()
+            .unwrap();
         self.now = next.max(self.now).min(end);
         if self.next_media <= self.now {
             self.next_media += STEP;
@@ -159,7 +175,9 @@ impl World {
             self.clients.iter_mut().for_each(|c| c.send(now, frame));
         }
         while self.flying.peek().is_some_and(|Reverse(f)| f.at <= self.now) {
-            let Some(Reverse(packet)) = self.flying.pop() else { break };
+            let Some(Reverse(packet)) = self.flying.pop() else {
+                break;
+            };
             self.deliver(&packet);
             // In RTP mode str0m holds one packet: it must be taken before the next.
             self.pump_clients();
@@ -171,7 +189,9 @@ impl World {
     }
 
     fn deliver(&mut self, packet: &Flying) {
-        let Ok(receive) = Receive::new(Protocol::Udp, packet.source, packet.destination, &packet.data) else { return };
+        let Ok(receive) = Receive::new(Protocol::Udp, packet.source, packet.destination, &packet.data) else {
+            return;
+        };
         if packet.destination == SERVER {
             self.deliver_to_room(packet, receive);
             return;
@@ -192,7 +212,11 @@ impl World {
         let is_stun = packet.data.first().is_some_and(|b| *b < 2);
         let known = self.routes.get(&packet.source).copied();
         let id = known.filter(|id| !is_stun || self.room.accepts(*id, again()));
-        let id = id.or_else(|| (0..64).map(ConnectionId).find(|id| is_stun && self.room.accepts(*id, again())));
+        let id = id.or_else(|| {
+            (0..64)
+                .map(ConnectionId)
+                .find(|id| is_stun && self.room.accepts(*id, again()))
+        });
         if let Some(id) = id {
             self.routes.insert(packet.source, id);
             self.room.handle_input(self.now, Input::Receive(id, receive));
@@ -244,11 +268,19 @@ impl World {
         let mut sent = Vec::new();
         for client in &mut self.clients {
             for publisher in [true, false] {
-                let link = if publisher { &mut client.publisher } else { &mut client.subscriber };
+                let link = if publisher {
+                    &mut client.publisher
+                } else {
+                    &mut client.subscriber
+                };
                 let _ = link.rtc.handle_input(str0m::Input::Timeout(now));
                 let mut rounds = 0;
                 loop {
-                    let link = if publisher { &mut client.publisher } else { &mut client.subscriber };
+                    let link = if publisher {
+                        &mut client.publisher
+                    } else {
+                        &mut client.subscriber
+                    };
                     match link.rtc.poll_output() {
                         Ok(str0m::Output::Transmit(t)) => sent.push((t.source, t.destination, t.contents.to_vec())),
                         Ok(str0m::Output::Event(event)) => {
@@ -293,7 +325,13 @@ impl World {
             at = *free + self.delay;
         }
         self.number += 1;
-        self.flying.push(Reverse(Flying { at, number: self.number, source, destination, data }));
+        self.flying.push(Reverse(Flying {
+            at,
+            number: self.number,
+            source,
+            destination,
+            data,
+        }));
     }
 
     /// How many of the events are so.

@@ -15,10 +15,18 @@ impl LocalAddresses {
     pub fn new(bind: IpAddr, public: Option<IpAddr>, port: u16) -> Self {
         let mut ips: Vec<IpAddr> = public.into_iter().collect();
         if bind.is_unspecified() {
-            ips.extend(interface_addresses().into_iter().filter(|ip| !ip.is_loopback() && ip.is_ipv4() == bind.is_ipv4()));
+            ips.extend(
+                interface_addresses()
+                    .into_iter()
+                    .filter(|ip| !ip.is_loopback() && ip.is_ipv4() == bind.is_ipv4()),
+            );
             if ips.is_empty() {
                 // A machine without a network can still talk to itself.
-                ips.push(if bind.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
+                ips.push(if bind.is_ipv4() {
+                    [127, 0, 0, 1].into()
+                } else {
+                    std::net::Ipv6Addr::LOCALHOST.into()
+                });
             }
         } else {
             ips.push(bind);
@@ -36,10 +44,14 @@ impl LocalAddresses {
     /// A UDP and a passive TCP candidate (RFC 6544) for each address.
     pub fn candidates(&self) -> Vec<Candidate> {
         let udp = self.addresses.iter().filter_map(|a| Candidate::host(*a, "udp").ok());
-        let tcp = self
-            .addresses
-            .iter()
-            .filter_map(|a| Candidate::builder().tcp().host(*a).tcptype(TcpType::Passive).build().ok());
+        let tcp = self.addresses.iter().filter_map(|a| {
+            Candidate::builder()
+                .tcp()
+                .host(*a)
+                .tcptype(TcpType::Passive)
+                .build()
+                .ok()
+        });
         udp.chain(tcp).collect()
     }
 
@@ -52,7 +64,9 @@ impl LocalAddresses {
 
 #[cfg(unix)]
 fn interface_addresses() -> Vec<IpAddr> {
-    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
+        return Vec::new();
+    };
     interfaces
         .filter(|i| i.flags.contains(nix::net::if_::InterfaceFlags::IFF_UP))
         .filter_map(|i| {
@@ -73,7 +87,13 @@ fn interface_addresses() -> Vec<IpAddr> {
         socket.connect(to).ok()?;
         socket.local_addr().ok().map(|a| a.ip())
     };
-    [outward("0.0.0.0:0", "192.0.2.1:9"), outward("[::]:0", "[2001:db8::1]:9")].into_iter().flatten().collect()
+    [
+        outward("0.0.0.0:0", "192.0.2.1:9"),
+        outward("[::]:0", "[2001:db8::1]:9"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 #[cfg(test)]
@@ -92,7 +112,10 @@ mod tests {
         let public: IpAddr = [203, 0, 113, 7].into();
         let local = LocalAddresses::new([10, 0, 0, 5].into(), Some(public), 7);
         assert_eq!(local.reached(None).ip(), public);
-        assert_eq!(local.reached(Some([10, 0, 0, 5].into())).ip(), IpAddr::from([10, 0, 0, 5]));
+        assert_eq!(
+            local.reached(Some([10, 0, 0, 5].into())).ip(),
+            IpAddr::from([10, 0, 0, 5])
+        );
         assert_eq!(local.reached(Some([10, 0, 0, 9].into())).ip(), public);
     }
 }

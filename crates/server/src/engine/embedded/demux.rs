@@ -31,9 +31,21 @@ pub(super) struct Place {
 impl Place {
     /// New credentials that lead here.
     pub fn credentials(self) -> IceCreds {
-        let text = |n: usize| rand::rng().sample_iter(Alphanumeric).take(n).map(char::from).collect::<String>();
+        let text = |n: usize| {
+            rand::rng()
+                .sample_iter(Alphanumeric)
+                .take(n)
+                .map(char::from)
+                .collect::<String>()
+        };
         IceCreds {
-            ufrag: format!("{:02x}{:08x}{:08x}{}", self.shard, self.room, self.connection.0, text(RANDOM)),
+            ufrag: format!(
+                "{:02x}{:08x}{:08x}{}",
+                self.shard,
+                self.room,
+                self.connection.0,
+                text(RANDOM)
+            ),
             pass: text(PASSWORD),
         }
     }
@@ -110,7 +122,11 @@ impl AddressTable {
 mod tests {
     use super::*;
 
-    const PLACE: Place = Place { shard: 3, room: 0xabcdef, connection: ConnectionId(42) };
+    const PLACE: Place = Place {
+        shard: 3,
+        room: 0xabcdef,
+        connection: ConnectionId(42),
+    };
 
     fn request(username: &str) -> Vec<u8> {
         let padded = username.len().next_multiple_of(4);
@@ -126,7 +142,10 @@ mod tests {
     #[test]
     fn a_ufrag_leads_back_to_its_place() {
         let credentials = PLACE.credentials();
-        assert_eq!(place_in_stun(&request(&format!("{}:theirs", credentials.ufrag))), Some(PLACE));
+        assert_eq!(
+            place_in_stun(&request(&format!("{}:theirs", credentials.ufrag))),
+            Some(PLACE)
+        );
         assert_ne!(PLACE.credentials(), credentials);
     }
 

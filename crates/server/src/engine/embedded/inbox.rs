@@ -35,9 +35,17 @@ pub(super) type Job = Box<dyn FnOnce(Option<&mut Room>, Instant) + Send>;
 
 /// What a shard is told.
 pub(super) enum Command {
-    Open { room: RoomSid, events: mpsc::Sender<EngineEvent> },
-    Close { room: RoomSid },
-    Run { room: RoomSid, job: Job },
+    Open {
+        room: RoomSid,
+        events: mpsc::Sender<EngineEvent>,
+    },
+    Close {
+        room: RoomSid,
+    },
+    Run {
+        room: RoomSid,
+        job: Job,
+    },
 }
 
 #[derive(Default)]
@@ -117,7 +125,12 @@ mod tests {
 
     fn packet(n: u16) -> Packet {
         let address = SocketAddr::from(([127, 0, 0, 1], n));
-        Packet { protocol: Protocol::Udp, source: address, destination: address, data: Box::new([]) }
+        Packet {
+            protocol: Protocol::Udp,
+            source: address,
+            destination: address,
+            data: Box::new([]),
+        }
     }
 
     #[test]

@@ -61,7 +61,12 @@ pub struct EngineConfig {
 impl Default for EngineConfig {
     /// Loopback, any port, a shard per core.
     fn default() -> Self {
-        Self { bind: Ipv4Addr::LOCALHOST.into(), media_port: 0, public_address: None, shards: 0 }
+        Self {
+            bind: Ipv4Addr::LOCALHOST.into(),
+            media_port: 0,
+            public_address: None,
+            shards: 0,
+        }
     }
 }
 
@@ -119,7 +124,11 @@ impl EmbeddedEngine {
     /// Opens the media port and starts the threads; gives the engine and the port.
     pub fn start(config: &EngineConfig) -> Result<(Self, u16), StartError> {
         confab_sfu::install_crypto();
-        let port_error = |source| StartError::Port { bind: config.bind, port: config.media_port, source };
+        let port_error = |source| StartError::Port {
+            bind: config.bind,
+            port: config.media_port,
+            source,
+        };
         let sockets = Sockets::bind(config.bind, config.media_port).map_err(port_error)?;
         let port = sockets.port;
         let local = LocalAddresses::new(config.bind, config.public_address, port);
@@ -175,14 +184,20 @@ impl EmbeddedEngine {
     }
 
     fn spawn(&self, name: String, run: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
-        let thread = std::thread::Builder::new().name(name).spawn(run).map_err(StartError::Thread)?;
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(run)
+            .map_err(StartError::Thread)?;
         self.threads.lock().push(thread);
         Ok(())
     }
 
     /// Rooms are spread by their random sids.
     fn shard(&self, room: &RoomSid) -> &Inbox {
-        let hash = room.as_str().bytes().fold(0usize, |h, b| h.wrapping_mul(31).wrapping_add(usize::from(b)));
+        let hash = room
+            .as_str()
+            .bytes()
+            .fold(0usize, |h, b| h.wrapping_mul(31).wrapping_add(usize::from(b)));
         &self.shards[hash % self.shards.len()]
     }
 
@@ -196,10 +211,16 @@ impl EmbeddedEngine {
         let job = Box::new(move |room: Option<&mut Room>, now: Instant| {
             let _ = answer.send(room.map(|room| run(room, now)));
         });
-        if !self.shard(room).push_command(Command::Run { room: room.clone(), job }) {
+        if !self.shard(room).push_command(Command::Run {
+            room: room.clone(),
+            job,
+        }) {
             return Err(EngineError::Gone);
         }
-        answered.await.map_err(|_| EngineError::Gone)?.ok_or(EngineError::NoRoom)
+        answered
+            .await
+            .map_err(|_| EngineError::Gone)?
+            .ok_or(EngineError::NoRoom)
     }
 }
 
@@ -224,7 +245,10 @@ impl From<SfuError> for EngineError {
 impl MediaEngine for EmbeddedEngine {
     async fn open_room(&self, room: &RoomSid) -> Result<mpsc::Receiver<EngineEvent>, EngineError> {
         let (events, receiver) = mpsc::channel(EVENTS);
-        if !self.shard(room).push_command(Command::Open { room: room.clone(), events }) {
+        if !self.shard(room).push_command(Command::Open {
+            room: room.clone(),
+            events,
+        }) {
             return Err(EngineError::Gone);
         }
         Ok(receiver)
@@ -234,70 +258,122 @@ impl MediaEngine for EmbeddedEngine {
         self.shard(room).push_command(Command::Close { room: room.clone() });
     }
 
-    async fn add_participant(&self, room: &RoomSid, who: &ParticipantSid, grants: Grants, auto_subscribe: bool) -> Result<(), EngineError> {
+    async fn add_participant(
+        &self,
+        room: &RoomSid,
+        who: &ParticipantSid,
+        grants: Grants,
+        auto_subscribe: bool,
+    ) -> Result<(), EngineError> {
         let who = who.clone();
-        self.call(room, move |room, now| room.add_participant(now, &who, grants, auto_subscribe)).await
+        self.call(room, move |room, now| {
+            room.add_participant(now, &who, grants, auto_subscribe)
+        })
+        .await
     }
 
     async fn remove_participant(&self, room: &RoomSid, who: &ParticipantSid) {
         let who = who.clone();
-        let _ = self.call(room, move |room, now| room.remove_participant(now, &who)).await;
+        let _ = self
+            .call(room, move |room, now| room.remove_participant(now, &who))
+            .await;
     }
 
     async fn set_grants(&self, room: &RoomSid, who: &ParticipantSid, grants: Grants) -> Result<(), EngineError> {
         let who = who.clone();
-        Ok(self.call(room, move |room, now| room.set_grants(now, &who, grants)).await??)
+        Ok(self
+            .call(room, move |room, now| room.set_grants(now, &who, grants))
+            .await??)
     }
 
-    async fn announce_track(&self, room: &RoomSid, who: &ParticipantSid, track: TrackAnnouncement) -> Result<(), EngineError> {
+    async fn announce_track(
+        &self,
+        room: &RoomSid,
+        who: &ParticipantSid,
+        track: TrackAnnouncement,
+    ) -> Result<(), EngineError> {
         let who = who.clone();
-        Ok(self.call(room, move |room, now| room.announce_track(now, &who, track)).await??)
+        Ok(self
+            .call(room, move |room, now| room.announce_track(now, &who, track))
+            .await??)
     }
 
     async fn remove_track(&self, room: &RoomSid, who: &ParticipantSid, track: &TrackSid) {
         let (who, track) = (who.clone(), track.clone());
-        let _ = self.call(room, move |room, now| room.remove_track(now, &who, &track)).await;
+        let _ = self
+            .call(room, move |room, now| room.remove_track(now, &who, &track))
+            .await;
     }
 
     async fn set_muted(&self, room: &RoomSid, who: &ParticipantSid, track: &TrackSid, muted: bool) {
         let (who, track) = (who.clone(), track.clone());
-        let _ = self.call(room, move |room, now| room.set_muted(now, &who, &track, muted)).await;
+        let _ = self
+            .call(room, move |room, now| room.set_muted(now, &who, &track, muted))
+            .await;
     }
 
     async fn publisher_offer(&self, room: &RoomSid, who: &ParticipantSid, sdp: String) -> Result<String, EngineError> {
         let who = who.clone();
-        Ok(self.call(room, move |room, now| room.publisher_offer(now, &who, &sdp)).await??)
+        Ok(self
+            .call(room, move |room, now| room.publisher_offer(now, &who, &sdp))
+            .await??)
     }
 
     async fn subscriber_answer(&self, room: &RoomSid, who: &ParticipantSid, sdp: String) -> Result<(), EngineError> {
         let who = who.clone();
-        Ok(self.call(room, move |room, now| room.subscriber_answer(now, &who, &sdp)).await??)
+        Ok(self
+            .call(room, move |room, now| room.subscriber_answer(now, &who, &sdp))
+            .await??)
     }
 
     /// The engine is ICE-lite: it answers checks from wherever they come, and needs no remote candidates.
-    async fn trickle(&self, room: &RoomSid, who: &ParticipantSid, _target: Target, _candidate: String) -> Result<(), EngineError> {
+    async fn trickle(
+        &self,
+        room: &RoomSid,
+        who: &ParticipantSid,
+        _target: Target,
+        _candidate: String,
+    ) -> Result<(), EngineError> {
         let who = who.clone();
-        if self.call(room, move |room, _| room.has_participant(&who)).await? { Ok(()) } else { Err(EngineError::NoParticipant) }
+        if self.call(room, move |room, _| room.has_participant(&who)).await? {
+            Ok(())
+        } else {
+            Err(EngineError::NoParticipant)
+        }
     }
 
     async fn restart_subscriber(&self, room: &RoomSid, who: &ParticipantSid) -> Result<(), EngineError> {
         let who = who.clone();
-        Ok(self.call(room, move |room, now| room.restart_subscriber(now, &who)).await??)
+        Ok(self
+            .call(room, move |room, now| room.restart_subscriber(now, &who))
+            .await??)
     }
 
-    async fn subscribe(&self, room: &RoomSid, who: &ParticipantSid, track: &TrackSid, on: bool) -> Result<(), EngineError> {
+    async fn subscribe(
+        &self,
+        room: &RoomSid,
+        who: &ParticipantSid,
+        track: &TrackSid,
+        on: bool,
+    ) -> Result<(), EngineError> {
         let (who, track) = (who.clone(), track.clone());
-        Ok(self.call(room, move |room, now| room.subscribe(now, &who, &track, on)).await??)
+        Ok(self
+            .call(room, move |room, now| room.subscribe(now, &who, &track, on))
+            .await??)
     }
 
     async fn track_wish(&self, room: &RoomSid, who: &ParticipantSid, track: &TrackSid, wish: TrackWish) {
         let (who, track) = (who.clone(), track.clone());
-        let _ = self.call(room, move |room, now| room.set_wish(now, &who, &track, wish)).await;
+        let _ = self
+            .call(room, move |room, now| room.set_wish(now, &who, &track, wish))
+            .await;
     }
 
     async fn send_data(&self, room: &RoomSid, to: &[ParticipantSid], kind: DataKind, payload: Vec<u8>) {
         let to = to.to_vec();
-        let _ = self.call(room, move |room, now| room.send_data(now, &to, kind, &payload)).await;
+        let _ = self
+            .call(room, move |room, now| room.send_data(now, &to, kind, &payload))
+            .await;
     }
 
     async fn counters(&self, room: &RoomSid) -> Result<RoomCounters, EngineError> {
@@ -310,6 +386,9 @@ impl MediaEngine for EmbeddedEngine {
             packets_out: t.packets_out,
             keyframe_requests: t.keyframe_requests,
         };
-        Ok(RoomCounters { tracks: counters.tracks.into_iter().map(track).collect(), refused_packets: counters.refused_packets })
+        Ok(RoomCounters {
+            tracks: counters.tracks.into_iter().map(track).collect(),
+            refused_packets: counters.refused_packets,
+        })
     }
 }

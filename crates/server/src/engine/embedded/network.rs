@@ -56,7 +56,12 @@ pub(super) struct Router {
 impl Router {
     pub fn new(shards: Arc<[Arc<Inbox>]>, addresses: Arc<AddressTable>, strangers: Arc<AtomicU64>) -> Self {
         let batches = shards.iter().map(|_| Vec::new()).collect();
-        Self { shards, addresses, strangers, batches }
+        Self {
+            shards,
+            addresses,
+            strangers,
+            batches,
+        }
     }
 
     /// Adds a packet to its shard's batch, or drops it if nobody knows its sender.
@@ -108,4 +113,3 @@ pub(super) fn run(
         ended
     })
 }
-

@@ -126,21 +126,31 @@ impl Shard {
         let config = RoomConfig {
             candidates: self.shared.candidates.clone(),
             certificate: self.shared.certificate.clone(),
-            credentials: Box::new(move |connection| Place { shard, room: key, connection }.credentials()),
+            credentials: Box::new(move |connection| {
+                Place {
+                    shard,
+                    room: key,
+                    connection,
+                }
+                .credentials()
+            }),
         };
         info!(room = %sid, shard, "room opened");
         let room = Room::new(config, now);
         self.names.insert(sid.clone(), key);
-        self.rooms.insert(key, Slot {
-            sid,
-            room,
-            events,
-            backlog: VecDeque::new(),
-            deadline: now,
-            touched: true,
-            failed: false,
-            routes: HashMap::new(),
-        });
+        self.rooms.insert(
+            key,
+            Slot {
+                sid,
+                room,
+                events,
+                backlog: VecDeque::new(),
+                deadline: now,
+                touched: true,
+                failed: false,
+                routes: HashMap::new(),
+            },
+        );
     }
 
     /// Ends a room: everyone's connection closes with it.
@@ -164,7 +174,9 @@ impl Shard {
             None => self.routes.get(&(packet.protocol, packet.source)).copied(),
         };
         let Some(place) = place else { return };
-        let Some(slot) = self.rooms.get_mut(&place.room) else { return };
+        let Some(slot) = self.rooms.get_mut(&place.room) else {
+            return;
+        };
         let Some(receive) = parse(packet) else { return };
         slot.touched = true;
         slot.guard(|room| room.handle_input(now, Input::Receive(place.connection, receive)));
@@ -191,7 +203,9 @@ impl Shard {
         let routes = slot.routes.entry(place.connection).or_default();
         routes.push(key);
         let surplus = (routes.len() > MAX_ROUTES).then(|| routes.remove(0));
-        self.shared.addresses.insert(packet.protocol, packet.source, self.shared.index);
+        self.shared
+            .addresses
+            .insert(packet.protocol, packet.source, self.shared.index);
         if let Some((protocol, address)) = surplus {
             self.forget(protocol, address);
         }
@@ -262,7 +276,10 @@ impl Slot {
                     return;
                 }
                 Some(Output::Transmit(_, transmit)) if transmit.proto == Protocol::Udp => {
-                    outgoing.push(Outgoing { destination: transmit.destination, data: transmit.contents.into() });
+                    outgoing.push(Outgoing {
+                        destination: transmit.destination,
+                        data: transmit.contents.into(),
+                    });
                 }
                 Some(Output::Transmit(_, transmit)) => {
                     peers.send(transmit.destination, transmit.contents.into());
@@ -307,10 +324,36 @@ fn parse(packet: &Packet) -> Option<Receive<'_>> {
 fn translate(event: Event) -> Option<EngineEvent> {
     Some(match event {
         Event::SubscriberOffer { participant, sdp } => EngineEvent::SubscriberOffer { participant, sdp },
-        Event::Link { participant, target, state } => EngineEvent::Link { participant, target, state },
-        Event::TrackLive { participant, track, mime, mid } => EngineEvent::TrackLive { participant, track, mime, mid },
+        Event::Link {
+            participant,
+            target,
+            state,
+        } => EngineEvent::Link {
+            participant,
+            target,
+            state,
+        },
+        Event::TrackLive {
+            participant,
+            track,
+            mime,
+            mid,
+        } => EngineEvent::TrackLive {
+            participant,
+            track,
+            mime,
+            mid,
+        },
         Event::TrackEnded { participant, track } => EngineEvent::TrackEnded { participant, track },
-        Event::Data { participant, kind, payload } => EngineEvent::Data { participant, kind, payload },
+        Event::Data {
+            participant,
+            kind,
+            payload,
+        } => EngineEvent::Data {
+            participant,
+            kind,
+            payload,
+        },
         Event::Speakers(list) => EngineEvent::Speakers(list),
         _ => return None,
     })

@@ -44,12 +44,20 @@ pub(super) struct TcpPeers {
 impl TcpPeers {
     /// Queues a packet; false if the peer is gone or too slow.
     pub fn send(&self, to: SocketAddr, packet: Vec<u8>) -> bool {
-        self.peers.read().get(&to).is_some_and(|peer| peer.try_send(packet).is_ok())
+        self.peers
+            .read()
+            .get(&to)
+            .is_some_and(|peer| peer.try_send(packet).is_ok())
     }
 }
 
 /// Accepts connections until cancelled.
-pub(super) async fn serve(listener: TcpListener, peers: Arc<TcpPeers>, local: LocalAddresses, router: Router) -> io::Result<()> {
+pub(super) async fn serve(
+    listener: TcpListener,
+    peers: Arc<TcpPeers>,
+    local: LocalAddresses,
+    router: Router,
+) -> io::Result<()> {
     let mut tasks = JoinSet::new();
     loop {
         let (stream, source) = match listener.accept().await {
@@ -82,7 +90,12 @@ async fn connection(stream: TcpStream, source: SocketAddr, peers: &TcpPeers, loc
     peers.peers.write().remove(&source);
 }
 
-async fn read_frames(read: OwnedReadHalf, source: SocketAddr, destination: SocketAddr, mut router: Router) -> io::Result<()> {
+async fn read_frames(
+    read: OwnedReadHalf,
+    source: SocketAddr,
+    destination: SocketAddr,
+    mut router: Router,
+) -> io::Result<()> {
     let mut read = BufReader::with_capacity(16 * 1024, read);
     let mut frame = vec![0u8; MAX_FRAME];
     let mut known = false;
@@ -100,7 +113,12 @@ async fn read_frames(read: OwnedReadHalf, source: SocketAddr, destination: Socke
             }
             known = true;
         }
-        router.push(Packet { protocol: Protocol::Tcp, source, destination, data: frame[..length].into() });
+        router.push(Packet {
+            protocol: Protocol::Tcp,
+            source,
+            destination,
+            data: frame[..length].into(),
+        });
         // What is already here goes in the same batch.
         if read.buffer().len() < 2 {
             router.flush();
@@ -114,7 +132,9 @@ async fn write_frames(mut write: OwnedWriteHalf, mut frames: mpsc::Receiver<Vec<
     while frames.recv_many(&mut batch, 64).await > 0 {
         buffer.clear();
         for frame in batch.drain(..) {
-            let Ok(length) = u16::try_from(frame.len()) else { continue };
+            let Ok(length) = u16::try_from(frame.len()) else {
+                continue;
+            };
             buffer.extend(length.to_be_bytes());
             buffer.extend(frame);
         }

@@ -81,10 +81,19 @@ mod linux {
         /// Sends what it can in one call, and tells how many.
         fn send_some(&self, batch: &[Outgoing]) -> Result<usize, Errno> {
             let slices: Vec<[IoSlice<'_>; 1]> = batch.iter().map(|p| [IoSlice::new(&p.data)]).collect();
-            let addresses: Vec<Option<SockaddrStorage>> =
-                batch.iter().map(|p| Some(SockaddrStorage::from(p.destination))).collect();
+            let addresses: Vec<Option<SockaddrStorage>> = batch
+                .iter()
+                .map(|p| Some(SockaddrStorage::from(p.destination)))
+                .collect();
             let mut headers = MultiHeaders::preallocate(batch.len(), None);
-            let sent = sendmmsg(self.socket.as_raw_fd(), &mut headers, &slices, &addresses, [], MsgFlags::MSG_DONTWAIT)?;
+            let sent = sendmmsg(
+                self.socket.as_raw_fd(),
+                &mut headers,
+                &slices,
+                &addresses,
+                [],
+                MsgFlags::MSG_DONTWAIT,
+            )?;
             Ok(sent.count())
         }
     }
@@ -110,7 +119,11 @@ mod linux {
 }
 
 /// Receives until cancelled.
-pub(super) async fn receive(socket: tokio::net::UdpSocket, local: LocalAddresses, mut router: Router) -> io::Result<()> {
+pub(super) async fn receive(
+    socket: tokio::net::UdpSocket,
+    local: LocalAddresses,
+    mut router: Router,
+) -> io::Result<()> {
     let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
     // The kernel's maximum decides if these are too much.
     let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER);
@@ -132,7 +145,12 @@ pub(super) async fn receive(socket: tokio::net::UdpSocket, local: LocalAddresses
         for (meta, buffer) in metas.iter().zip(&buffers).take(count) {
             let destination = local.reached(meta.dst_ip);
             for data in buffer[..meta.len.min(buffer.len())].chunks(meta.stride.max(1)) {
-                router.push(Packet { protocol: Protocol::Udp, source: meta.addr, destination, data: data.into() });
+                router.push(Packet {
+                    protocol: Protocol::Udp,
+                    source: meta.addr,
+                    destination,
+                    data: data.into(),
+                });
             }
         }
         router.flush();
