@@ -43,7 +43,8 @@ class App {
   #nextId = 1;
 
   async start(): Promise<void> {
-    this.setTheme(this.theme);
+    // The shell has set the window up for the system's theme: only a choice made here is told.
+    if (this.theme !== 'system') this.setTheme(this.theme);
     await api.onState((state) => this.#take(state));
     await api.onToast((toast) => this.#toast(toast));
     await this.refresh();

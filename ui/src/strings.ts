@@ -238,6 +238,8 @@ export const strings = {
   settingsDevices: 'Devices',
   version: (version: string) => `Confab ${version}`,
 
+  reactions: { thumb: 'Thumb up', heart: 'Heart', laugh: 'Laughing', wow: 'Surprised', party: 'Celebrating' },
+
   shortcuts: {
     title: 'Keyboard shortcuts',
     rows: [

@@ -17,7 +17,8 @@ export class CallModel {
   #spotlight = new Spotlight();
   #screens = new Set<string>();
   #screensTakeStage = $state(true);
-  #read = $state(0);
+  /** The last message seen; the oldest ones may go. */
+  #read = $state<string | null>(null);
 
   layout = $state<Layout>('grid');
   pinned = $state<string | null>(null);
@@ -53,9 +54,10 @@ export class CallModel {
     const plan = this.plan;
     return pageOf(plan?.mode === 'grid' ? plan.items : [], this.wantedPage, this.#size);
   });
-  readonly unread = $derived.by(() =>
-    this.panel === 'chat' ? 0 : this.call.chat.slice(this.#read).filter((message) => !message.own).length,
-  );
+  readonly unread = $derived.by(() => {
+    const seen = this.call.chat.findIndex((message) => message.id === this.#read);
+    return this.panel === 'chat' ? 0 : this.call.chat.slice(seen + 1).filter((message) => !message.own).length;
+  });
   readonly self = $derived.by(() => this.call.people.find((person) => person.isSelf) ?? null);
   readonly volumePerson = $derived.by(() => this.call.people.find((person) => person.sid === this.volumeOf) ?? null);
   /** Whether there is a choice between grid and spotlight. */
@@ -120,7 +122,7 @@ export class CallModel {
 
   /** What is in the open chat counts as read. */
   markRead(): void {
-    this.#read = this.call.chat.length;
+    this.#read = this.call.chat.at(-1)?.id ?? null;
   }
 
   toggleMicrophone(): void {

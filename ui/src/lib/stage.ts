@@ -38,6 +38,7 @@ export class Stage {
   #sizes = new ResizeObserver(() => this.invalidate());
   #scheduled = false;
   #wishTimer: ReturnType<typeof setTimeout> | null = null;
+  #wishAgain = false;
   #wishes = '';
 
   constructor(private readonly tell: (wishes: TileWish[]) => void) {}
@@ -188,15 +189,23 @@ export class Stage {
     }
   }
 
+  /** The first change is told at once, what follows within a moment together. */
   #wishSoon(): void {
-    this.#wishTimer ??= setTimeout(() => {
+    if (this.#wishTimer !== null) {
+      this.#wishAgain = true;
+      return;
+    }
+    const wishes = this.#wishesNow();
+    const text = JSON.stringify(wishes);
+    if (text === this.#wishes) return;
+    this.#wishes = text;
+    this.tell(wishes);
+    this.#wishTimer = setTimeout(() => {
       this.#wishTimer = null;
+      if (!this.#wishAgain) return;
+      this.#wishAgain = false;
       this.#measure();
-      const wishes = this.#wishesNow();
-      const text = JSON.stringify(wishes);
-      if (text === this.#wishes) return;
-      this.#wishes = text;
-      this.tell(wishes);
+      this.#wishSoon();
     }, WISH_MS);
   }
 
