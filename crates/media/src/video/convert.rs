@@ -273,14 +273,28 @@ mod tests {
 
     #[test]
     fn red_stays_red_in_every_format() {
-        for format in FORMATS.into_iter().filter(|f| !matches!(f, PixelFormat::Mjpeg | PixelFormat::Grey)) {
+        for format in FORMATS
+            .into_iter()
+            .filter(|f| !matches!(f, PixelFormat::Mjpeg | PixelFormat::Grey))
+        {
             let picture = to_i420(format, &red(format, 64 * 48), (64, 48), None, Instant::now()).unwrap();
-            assert_eq!((picture.width, picture.height, picture.data.len()), (64, 48, 64 * 48 * 3 / 2));
+            assert_eq!(
+                (picture.width, picture.height, picture.data.len()),
+                (64, 48, 64 * 48 * 3 / 2)
+            );
             for (plane, expected) in [(picture.y(), 81u8), (picture.u(), 90), (picture.v(), 240)] {
-                assert!(plane.iter().all(|v| v.abs_diff(expected) <= 1), "{format:?}: {:?}", &plane[..4]);
+                assert!(
+                    plane.iter().all(|v| v.abs_diff(expected) <= 1),
+                    "{format:?}: {:?}",
+                    &plane[..4]
+                );
             }
             let rgba = to_rgba(&picture).unwrap();
-            assert!(rgba[0] > 250 && rgba[1] < 5 && rgba[2] < 5, "{format:?}: {:?}", &rgba[..4]);
+            assert!(
+                rgba[0] > 250 && rgba[1] < 5 && rgba[2] < 5,
+                "{format:?}: {:?}",
+                &rgba[..4]
+            );
         }
     }
 
@@ -303,7 +317,10 @@ mod tests {
                 assert!(answer.is_err(), "{format:?} with {length} bytes");
             }
             for size in [(0, 0), (1, 1), (u32::MAX, u32::MAX), (65_536, 65_536)] {
-                assert!(to_i420(format, &bytes, size, None, Instant::now()).is_err(), "{format:?} {size:?}");
+                assert!(
+                    to_i420(format, &bytes, size, None, Instant::now()).is_err(),
+                    "{format:?} {size:?}"
+                );
             }
         }
     }

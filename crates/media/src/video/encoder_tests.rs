@@ -15,7 +15,11 @@ fn start(config: SimulcastConfig) -> (SimulcastEncoder, FrameSlot, Got) {
     let (slot, got) = (FrameSlot::new(), Got::default());
     let sink = got.clone();
     let out: EncodedSink = Box::new(move |frame| sink.lock().push(frame));
-    (SimulcastEncoder::start(config, slot.clone(), Box::new(NoTransform), out).unwrap(), slot, got)
+    (
+        SimulcastEncoder::start(config, slot.clone(), Box::new(NoTransform), out).unwrap(),
+        slot,
+        got,
+    )
 }
 
 /// Puts one picture in and waits until it was taken care of.
@@ -32,14 +36,19 @@ fn pictures(width: u32, height: u32) -> impl Iterator<Item = I420> {
 }
 
 fn sizes(got: &Got) -> BTreeMap<usize, (u32, u32)> {
-    got.lock().iter().filter_map(|f| Some((f.layer, keyframe_size(&f.data)?))).collect()
+    got.lock()
+        .iter()
+        .filter_map(|f| Some((f.layer, keyframe_size(&f.data)?)))
+        .collect()
 }
 
 #[test]
 fn qualities_have_livekits_layers() {
     let sizes = |quality| {
         let config = SimulcastConfig::for_camera(quality, 30);
-        (0..config.layers.len()).map(|i| config.layer_size(i)).collect::<Vec<_>>()
+        (0..config.layers.len())
+            .map(|i| config.layer_size(i))
+            .collect::<Vec<_>>()
     };
     assert_eq!(sizes(CameraQuality::High), [(320, 180), (640, 360), (1280, 720)]);
     assert_eq!(sizes(CameraQuality::Medium), [(320, 240), (640, 480)]);
@@ -50,7 +59,10 @@ fn qualities_have_livekits_layers() {
 fn every_wanted_layer_comes_at_its_size_and_starts_with_a_keyframe() {
     let (encoder, slot, got) = start(SimulcastConfig::for_camera(CameraQuality::High, 30));
     pictures(1280, 720).take(3).for_each(|p| feed(&encoder, &slot, p));
-    assert_eq!(sizes(&got), BTreeMap::from([(0, (320, 180)), (1, (640, 360)), (2, (1280, 720))]));
+    assert_eq!(
+        sizes(&got),
+        BTreeMap::from([(0, (320, 180)), (1, (640, 360)), (2, (1280, 720))])
+    );
     let got = got.lock();
     assert_eq!(got.len(), 9);
     assert!(got.iter().all(|f| f.keyframe == (f.captured == got[0].captured)));
@@ -89,7 +101,9 @@ fn a_source_that_stands_still_answers_a_keyframe_request_all_the_same() {
     let (encoder, slot, got) = start(SimulcastConfig::for_camera(CameraQuality::Low, 15));
     feed(&encoder, &slot, grey(320, 240, 80));
     encoder.request_keyframe(1);
-    eventually("a second keyframe", || got.lock().iter().filter(|f| f.keyframe).count() == 2);
+    eventually("a second keyframe", || {
+        got.lock().iter().filter(|f| f.keyframe).count() == 2
+    });
 }
 
 #[test]
@@ -127,7 +141,9 @@ fn too_many_pictures_are_thinned_to_the_rate_asked_for() {
         let mut picture = grey(64, 64, n as u8 * 4);
         picture.time = start + Duration::from_millis(1000) * n / 60;
         slot.put(picture);
-        eventually("it was taken", || matches!(slot.wait(Duration::ZERO), SlotWait::Timeout));
+        eventually("it was taken", || {
+            matches!(slot.wait(Duration::ZERO), SlotWait::Timeout)
+        });
     }
     assert!(encoder.stats().pictures <= 16, "{} pictures", encoder.stats().pictures);
     drop(encoder);
@@ -138,7 +154,10 @@ fn too_many_pictures_are_thinned_to_the_rate_asked_for() {
 fn the_share_out_feeds_small_layers_first_and_never_starves_the_last_one() {
     let layers = SimulcastConfig::for_camera(CameraQuality::High, 30).layers;
     let shares = |kbps, wanted| -> Vec<u64> {
-        share_out(Bitrate::kbps(kbps), &layers, wanted).iter().map(|b| b.as_kbps()).collect()
+        share_out(Bitrate::kbps(kbps), &layers, wanted)
+            .iter()
+            .map(|b| b.as_kbps())
+            .collect()
     };
     assert_eq!(shares(5000, 0b111), [153, 510, 1700]);
     assert_eq!(shares(700, 0b111), [153, 510, 0]);

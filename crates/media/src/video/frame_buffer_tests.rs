@@ -19,7 +19,12 @@ struct Stream {
 
 impl Stream {
     fn new(sequence: u16, layered: bool) -> Self {
-        Self { packetizer: Packetizer::new(sequence, 32_700, 20), start: Instant::now(), frame: 0, layered }
+        Self {
+            packetizer: Packetizer::new(sequence, 32_700, 20),
+            start: Instant::now(),
+            frame: 0,
+            layered,
+        }
     }
 
     fn time(&self) -> Instant {
@@ -111,7 +116,10 @@ fn a_retransmission_brings_everything_back_without_a_keyframe() {
     stream.next(false).into_iter().for_each(|p| buffer.push(p));
     assert_eq!(drain(&mut buffer, stream.time()), (vec![0], 0));
     buffer.push(late);
-    assert_eq!(drain(&mut buffer, stream.time() + Duration::from_millis(80)), (vec![1, 2], 0));
+    assert_eq!(
+        drain(&mut buffer, stream.time() + Duration::from_millis(80)),
+        (vec![1, 2], 0)
+    );
 }
 
 #[test]
@@ -124,7 +132,10 @@ fn what_never_comes_is_given_up_for_a_keyframe() {
     for _ in 0..30 {
         let now = stream.time();
         let asked = asked_at.is_some_and(|at| now > at + FRAME * 3);
-        stream.next(asked && frames.len() < 2).into_iter().for_each(|p| buffer.push(p));
+        stream
+            .next(asked && frames.len() < 2)
+            .into_iter()
+            .for_each(|p| buffer.push(p));
         let (got, asks) = drain(&mut buffer, now);
         frames.extend(got);
         if asks > 0 {
@@ -133,9 +144,15 @@ fn what_never_comes_is_given_up_for_a_keyframe() {
         }
     }
     let waited = asked_at.unwrap() - (stream.start + FRAME * 2);
-    assert!(waited >= MIN_PATIENCE && waited < MIN_PATIENCE + FRAME * 2, "{waited:?}");
+    assert!(
+        waited >= MIN_PATIENCE && waited < MIN_PATIENCE + FRAME * 2,
+        "{waited:?}"
+    );
     assert_eq!(frames[0], 0);
-    assert!(frames.len() > 10 && frames.windows(2).skip(1).all(|w| w[1] == w[0] + 1), "{frames:?}");
+    assert!(
+        frames.len() > 10 && frames.windows(2).skip(1).all(|w| w[1] == w[0] + 1),
+        "{frames:?}"
+    );
 }
 
 #[test]
@@ -147,7 +164,10 @@ fn a_lost_upper_temporal_frame_stops_the_picture_for_a_moment_only() {
         let now = stream.time();
         let packets = stream.next(frame == 0);
         // Frame 9 is in layer 2 and no other frame needs it.
-        packets.into_iter().filter(|p| frame != 9 || !p.marker).for_each(|p| buffer.push(p));
+        packets
+            .into_iter()
+            .filter(|p| frame != 9 || !p.marker)
+            .for_each(|p| buffer.push(p));
         let (got, asked) = drain(&mut buffer, now);
         assert_eq!(asked, 0);
         frames.extend(got);
@@ -166,7 +186,11 @@ fn layers_that_the_server_left_out_are_not_missed() {
     for frame in 0..40 {
         let now = stream.time();
         for mut packet in stream.next(frame == 0) {
-            let upper = parse(&packet.payload).unwrap().0.temporal.is_some_and(|(id, _)| id == 2);
+            let upper = parse(&packet.payload)
+                .unwrap()
+                .0
+                .temporal
+                .is_some_and(|(id, _)| id == 2);
             if !upper {
                 // The server closes the gap in the numbers.
                 packet.sequence = sequence;
@@ -204,7 +228,10 @@ fn joining_in_the_middle_asks_for_a_keyframe_soon_and_not_all_the_time() {
             asked.push(now - stream.start);
         }
     }
-    assert!(asked[0] >= FIRST_KEYFRAME_WAIT && asked[0] < FIRST_KEYFRAME_WAIT + FRAME * 2, "{asked:?}");
+    assert!(
+        asked[0] >= FIRST_KEYFRAME_WAIT && asked[0] < FIRST_KEYFRAME_WAIT + FRAME * 2,
+        "{asked:?}"
+    );
     assert!((2..=4).contains(&asked.len()), "{asked:?}");
 }
 
@@ -284,7 +311,10 @@ fn ten_percent_loss_freezes_nothing_for_a_second() {
             assert!(frames.windows(2).all(|w| w[0] < w[1]), "out of order");
             let least = if layered { 200 } else { 280 };
             assert!(frames.len() >= least, "seed {seed}: {} of 300 frames", frames.len());
-            assert!(longest < Duration::from_millis(450), "seed {seed}, layered {layered}: stood still for {longest:?}");
+            assert!(
+                longest < Duration::from_millis(450),
+                "seed {seed}, layered {layered}: stood still for {longest:?}"
+            );
         }
     }
 }
@@ -293,6 +323,10 @@ fn ten_percent_loss_freezes_nothing_for_a_second() {
 fn thirty_percent_loss_keeps_moving() {
     for seed in 0..5 {
         let (frames, longest, _) = lossy_run(seed, 0.30, true, Duration::from_millis(50));
-        assert!(frames.len() > 120 && longest < Duration::from_secs(1), "{} frames, {longest:?}", frames.len());
+        assert!(
+            frames.len() > 120 && longest < Duration::from_secs(1),
+            "{} frames, {longest:?}",
+            frames.len()
+        );
     }
 }

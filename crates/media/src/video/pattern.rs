@@ -14,7 +14,7 @@ const GRID: usize = 8;
 const INK: u8 = 28;
 const PAPER: u8 = 226;
 /// Tail of the circling dot: how many dots, and how far apart in turns.
-const TAIL: usize = 14;
+const TAIL: usize = 30;
 
 /// Draws the pattern for one participant.
 #[derive(Debug, Clone)]
@@ -141,7 +141,7 @@ impl TestPattern {
             let y = row as f32 * GRID as f32 / self.height as f32;
             for column in 0..across {
                 let x = column as f32 * GRID as f32 / self.height as f32;
-                let mut luma = 128.0 - 52.0 * y;
+                let mut luma = 132.0 - 46.0 * y;
                 let mut chroma = base;
                 for (blob, shifted) in blobs.iter().zip(&shifted) {
                     let square = ((x - blob.x).powi(2) + (y - blob.y).powi(2)) * blob.inverse_radius.powi(2);
@@ -163,9 +163,9 @@ impl TestPattern {
         let turn = (seconds / 4.0).fract() as f32;
         for i in (0..TAIL).rev() {
             let fade = 1.0 - i as f32 / TAIL as f32;
-            let angle = (turn - i as f32 * 0.013) * std::f32::consts::TAU;
+            let angle = (turn - i as f32 * 0.006) * std::f32::consts::TAU;
             let (x, y) = (cx + angle.sin() * radius * 1.12, cy - angle.cos() * radius * 0.82);
-            canvas.dot(x, y, radius * 0.075 * (0.45 + 0.55 * fade), 236.0, fade * fade * 0.9);
+            canvas.dot(x, y, radius * 0.075 * (0.45 + 0.55 * fade), 236.0, fade * fade * 0.8);
         }
     }
 }

@@ -21,14 +21,24 @@ fn mirror(picture: &I420) -> I420 {
     let (luma, chroma) = data.split_at_mut(w * h);
     luma.chunks_exact_mut(w).for_each(<[u8]>::reverse);
     chroma.chunks_exact_mut(w / 2).for_each(<[u8]>::reverse);
-    I420 { data: data.into(), ..*picture }
+    I420 {
+        data: data.into(),
+        ..*picture
+    }
 }
 
 /// Codes `count` pictures at `kbps` and gives the last ones back as decoded, with what was drawn.
 fn through_vp8(pattern: &TestPattern, kbps: u64, count: u32) -> Vec<(Timecode, I420)> {
     let (width, height) = pattern.size();
     let bitrate = Bitrate::kbps(kbps);
-    let config = EncoderConfig { width, height, fps: 30, bitrate, temporal_layers: 1, speed: 10 };
+    let config = EncoderConfig {
+        width,
+        height,
+        fps: 30,
+        bitrate,
+        temporal_layers: 1,
+        speed: 10,
+    };
     let (mut encoder, mut decoder) = (Encoder::new(config).unwrap(), Decoder::new().unwrap());
     let start = Instant::now();
     let mut out = Vec::new();
@@ -37,7 +47,14 @@ fn through_vp8(pattern: &TestPattern, kbps: u64, count: u32) -> Vec<(Timecode, I
         let picture = pattern.draw(frame, millis, start + Duration::from_millis(33) * frame);
         if let Some(coded) = encoder.encode(&picture, frame == 0).unwrap() {
             let decoded = decoder.decode(&coded.data, start).unwrap().unwrap();
-            out.push((Timecode { frame: frame as u16, millis, mirrored: false }, decoded));
+            out.push((
+                Timecode {
+                    frame: frame as u16,
+                    millis,
+                    mirrored: false,
+                },
+                decoded,
+            ));
         }
     }
     out
@@ -47,11 +64,18 @@ fn through_vp8(pattern: &TestPattern, kbps: u64, count: u32) -> Vec<(Timecode, I
 fn the_timecode_drawn_is_the_timecode_read_at_every_size() {
     for (w, h) in SIZES {
         let picture = TestPattern::new(w, h, 200).draw(70_000, 0xfedc_ba98, Instant::now());
-        let expected = Timecode { frame: (70_000 % 65_536) as u16, millis: 0xfedc_ba98, mirrored: false };
+        let expected = Timecode {
+            frame: (70_000 % 65_536) as u16,
+            millis: 0xfedc_ba98,
+            mirrored: false,
+        };
         assert_eq!(read(&picture), Some(expected), "{w}x{h}");
         let rgba = to_rgba(&picture).unwrap();
         assert_eq!(read_timecode_rgba(&rgba, w, h), Some(expected), "{w}x{h} in RGBA");
-        let seen_mirrored = Timecode { mirrored: true, ..expected };
+        let seen_mirrored = Timecode {
+            mirrored: true,
+            ..expected
+        };
         assert_eq!(read(&mirror(&picture)), Some(seen_mirrored), "{w}x{h} mirrored");
     }
 }
@@ -60,9 +84,19 @@ fn the_timecode_drawn_is_the_timecode_read_at_every_size() {
 fn the_timecode_survives_vp8_at_low_bitrates() {
     for ((w, h), kbps) in [((1280, 720), 300), ((640, 480), 150), ((320, 240), 80), ((160, 90), 40)] {
         let decoded = through_vp8(&TestPattern::new(w, h, 30), kbps, 60);
-        let right = decoded.iter().filter(|(drawn, picture)| read(picture) == Some(*drawn)).count();
-        let wrong = decoded.iter().filter(|(drawn, picture)| read(picture).is_some_and(|t| t != *drawn)).count();
-        assert!(right * 10 >= decoded.len() * 9, "{w}x{h} at {kbps} kbps: {right} of {}", decoded.len());
+        let right = decoded
+            .iter()
+            .filter(|(drawn, picture)| read(picture) == Some(*drawn))
+            .count();
+        let wrong = decoded
+            .iter()
+            .filter(|(drawn, picture)| read(picture).is_some_and(|t| t != *drawn))
+            .count();
+        assert!(
+            right * 10 >= decoded.len() * 9,
+            "{w}x{h} at {kbps} kbps: {right} of {}",
+            decoded.len()
+        );
         assert_eq!(wrong, 0, "{w}x{h} at {kbps} kbps");
     }
 }
@@ -74,10 +108,18 @@ fn the_timecode_survives_scaling_and_cropping_to_a_tile() {
         assert_eq!(read(&scale(&decoded, w, h)), Some(drawn), "{w}x{h}");
     }
     for shape in [(4, 3), (1, 1), (3, 2)] {
-        assert_eq!(read(&crop_to_shape(&decoded, shape)), Some(drawn), "cropped to {shape:?}");
+        assert_eq!(
+            read(&crop_to_shape(&decoded, shape)),
+            Some(drawn),
+            "cropped to {shape:?}"
+        );
     }
     let (drawn, decoded) = through_vp8(&TestPattern::new(640, 480, 300), 500, 20).pop().unwrap();
-    assert_eq!(read(&crop_to_shape(&decoded, (16, 9))), Some(drawn), "4:3 in a wide tile");
+    assert_eq!(
+        read(&crop_to_shape(&decoded, (16, 9))),
+        Some(drawn),
+        "4:3 in a wide tile"
+    );
     assert_eq!(read(&crop_to_shape(&scale(&decoded, 240, 180), (1, 1))), Some(drawn));
 }
 
@@ -121,7 +163,11 @@ fn the_picture_moves() {
 
 #[test]
 fn ages_work_across_the_wrap_of_the_clock() {
-    let code = Timecode { frame: 0, millis: u32::MAX - 9, mirrored: false };
+    let code = Timecode {
+        frame: 0,
+        millis: u32::MAX - 9,
+        mirrored: false,
+    };
     assert_eq!(code.age_millis(40), 50);
     assert_eq!(code.age_millis(u32::MAX - 19), -10);
 }

@@ -24,7 +24,14 @@ impl Sender {
     fn new() -> Self {
         let (width, height) = (320, 180);
         let bitrate = Bitrate::kbps(400);
-        let config = EncoderConfig { width, height, fps: 30, bitrate, temporal_layers: 3, speed: 12 };
+        let config = EncoderConfig {
+            width,
+            height,
+            fps: 30,
+            bitrate,
+            temporal_layers: 3,
+            speed: 12,
+        };
         Self {
             encoder: Encoder::new(config).unwrap(),
             packetizer: Packetizer::new(65_000, 0, 1100),
@@ -38,8 +45,11 @@ impl Sender {
         let time = self.start + Duration::from_millis(33) * self.frame;
         let picture = self.pattern.draw(self.frame, self.frame, time);
         self.frame += 1;
-        let Some(coded) = self.encoder.encode(&picture, keyframe).unwrap() else { return Vec::new() };
-        self.packetizer.frame(self.frame * 3000, coded.temporal, &coded.data, Instant::now())
+        let Some(coded) = self.encoder.encode(&picture, keyframe).unwrap() else {
+            return Vec::new();
+        };
+        self.packetizer
+            .frame(self.frame * 3000, coded.temporal, &coded.data, Instant::now())
     }
 }
 
@@ -57,7 +67,11 @@ impl Viewer {
             count.fetch_add(1, Ordering::Relaxed);
         });
         let out: PictureSink = Box::new(move |frame| sink.lock().push(frame));
-        Self { receiver: VideoReceiver::start(Box::new(NoTransform), out, ask).unwrap(), pictures, asked }
+        Self {
+            receiver: VideoReceiver::start(Box::new(NoTransform), out, ask).unwrap(),
+            pictures,
+            asked,
+        }
     }
 
     fn codes(&self) -> Vec<u32> {
@@ -76,7 +90,9 @@ fn every_picture_sent_is_seen_in_order() {
     for _ in 0..40 {
         sender.next(false).into_iter().for_each(|p| viewer.receiver.push(p));
     }
-    eventually("40 frames", || viewer.receiver.stats().frames_received + 1 >= u64::from(sender.frame));
+    eventually("40 frames", || {
+        viewer.receiver.stats().frames_received + 1 >= u64::from(sender.frame)
+    });
     eventually("they are decoded", || viewer.codes().len() >= 39);
     assert!(viewer.codes().windows(2).all(|w| w[0] < w[1]));
     let stats = viewer.receiver.stats();
@@ -92,7 +108,10 @@ fn pictures_come_in_the_size_that_is_shown() {
     eventually("a picture", || !viewer.pictures.lock().is_empty());
     let frame = viewer.pictures.lock()[0].clone();
     // As small as covers a 4:3 tile.
-    assert_eq!(((frame.picture.width, frame.picture.height), frame.coded_size), ((160, 90), (320, 180)));
+    assert_eq!(
+        ((frame.picture.width, frame.picture.height), frame.coded_size),
+        ((160, 90), (320, 180))
+    );
 }
 
 #[test]
@@ -118,11 +137,16 @@ fn a_frame_lost_for_good_is_healed_by_a_keyframe() {
     // The base frame 4 is lost, and so is all hope until a keyframe.
     for frame in 1..8 {
         let packets = sender.next(false);
-        packets.into_iter().filter(|_| frame != 4).for_each(|p| viewer.receiver.push(p));
+        packets
+            .into_iter()
+            .filter(|_| frame != 4)
+            .for_each(|p| viewer.receiver.push(p));
     }
     eventually("a keyframe is asked for", || viewer.asked.load(Ordering::Relaxed) > 0);
     sender.next(true).into_iter().for_each(|p| viewer.receiver.push(p));
-    eventually("the picture is back", || viewer.codes().last() == Some(&(sender.frame - 1)));
+    eventually("the picture is back", || {
+        viewer.codes().last() == Some(&(sender.frame - 1))
+    });
 }
 
 #[test]
@@ -131,7 +155,13 @@ fn garbage_is_survived_and_counted() {
     viewer.receiver.set_shown(Some((320, 180)));
     for n in 0..200u16 {
         let payload = Bytes::from((0..n % 40).map(|b| (b * 37 + n) as u8).collect::<Vec<u8>>());
-        let packet = MediaPacket { sequence: n, timestamp: u32::from(n), marker: n % 3 == 0, payload, arrived: Instant::now() };
+        let packet = MediaPacket {
+            sequence: n,
+            timestamp: u32::from(n),
+            marker: n % 3 == 0,
+            payload,
+            arrived: Instant::now(),
+        };
         viewer.receiver.push(packet);
     }
     for keyframe in [true, false, false] {

@@ -254,18 +254,35 @@ mod tests {
     #[test]
     fn the_test_pattern_runs_at_its_rate_until_it_is_dropped() {
         let (slot, (events, seen)) = (FrameSlot::new(), collect());
-        let spec = VideoSourceSpec::TestPattern { width: 160, height: 90, fps: 100, hue: 30 };
+        let spec = VideoSourceSpec::TestPattern {
+            width: 160,
+            height: 90,
+            fps: 100,
+            hue: 30,
+        };
         let capture = open(&spec, CaptureWish::default(), slot.clone(), events).unwrap();
         let mut codes = Vec::new();
         while codes.len() < 10 {
-            let SlotWait::Frame(frame) = slot.wait(Duration::from_secs(10)) else { panic!("no picture") };
+            let SlotWait::Frame(frame) = slot.wait(Duration::from_secs(10)) else {
+                panic!("no picture")
+            };
             codes.push(read_timecode(frame.y(), 160, 90, 160).unwrap().frame);
         }
         assert!(codes.windows(2).all(|w| w[0] < w[1]), "{codes:?}");
-        assert_eq!(seen.lock()[..], [DeviceEvent::Opened { width: 160, height: 90, fps: 100 }]);
+        assert_eq!(
+            seen.lock()[..],
+            [DeviceEvent::Opened {
+                width: 160,
+                height: 90,
+                fps: 100
+            }]
+        );
         drop(capture);
         let put = slot.frames_put();
-        assert!(matches!(slot.wait(Duration::from_millis(50)), SlotWait::Frame(_) | SlotWait::Timeout));
+        assert!(matches!(
+            slot.wait(Duration::from_millis(50)),
+            SlotWait::Frame(_) | SlotWait::Timeout
+        ));
         assert_eq!(slot.frames_put(), put);
         assert!(!slot.is_closed(), "another source can follow");
     }
@@ -273,7 +290,12 @@ mod tests {
     #[test]
     fn a_closed_slot_ends_the_source() {
         let slot = FrameSlot::new();
-        let spec = VideoSourceSpec::TestPattern { width: 64, height: 36, fps: 120, hue: 0 };
+        let spec = VideoSourceSpec::TestPattern {
+            width: 64,
+            height: 36,
+            fps: 120,
+            hue: 0,
+        };
         let _capture = open(&spec, CaptureWish::default(), slot.clone(), collect().0).unwrap();
         slot.close();
         assert!(matches!(slot.wait(Duration::ZERO), SlotWait::Closed));
@@ -303,6 +325,9 @@ mod tests {
         assert!(error.to_string().starts_with("/nowhere/film.y4m: "), "{error}");
         assert_eq!(open(VideoSourceSpec::None), DeviceError::NotFound(DeviceKind::Camera));
         #[cfg(not(feature = "camera"))]
-        assert_eq!(open(VideoSourceSpec::Camera(None)), DeviceError::NotFound(DeviceKind::Camera));
+        assert_eq!(
+            open(VideoSourceSpec::Camera(None)),
+            DeviceError::NotFound(DeviceKind::Camera)
+        );
     }
 }

@@ -9,7 +9,14 @@ use crate::video::pattern::TestPattern;
 use crate::video::testing::luma_psnr;
 
 fn config(width: u32, height: u32, kbps: u64, temporal_layers: u8) -> EncoderConfig {
-    EncoderConfig { width, height, fps: 30, bitrate: Bitrate::kbps(kbps), temporal_layers, speed: 10 }
+    EncoderConfig {
+        width,
+        height,
+        fps: 30,
+        bitrate: Bitrate::kbps(kbps),
+        temporal_layers,
+        speed: 10,
+    }
 }
 
 /// Noise over the pattern, so that there are bits to spend.
@@ -21,7 +28,10 @@ fn noisy(pattern: &TestPattern, frame: u32, start: Instant) -> I420 {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         *value = value.saturating_add((state >> 27) as u8);
     }
-    I420 { data: data.into(), ..picture }
+    I420 {
+        data: data.into(),
+        ..picture
+    }
 }
 
 #[test]
@@ -30,11 +40,18 @@ fn a_picture_comes_back_nearly_as_it_was() {
     let (pattern, start) = (TestPattern::new(640, 360, 10), Instant::now());
     for frame in 0..30 {
         let picture = pattern.draw(frame, frame * 33, start + Duration::from_millis(33) * frame);
-        let coded = encoder.encode(&picture, false).unwrap().expect("800 kbps is enough for every frame");
+        let coded = encoder
+            .encode(&picture, false)
+            .unwrap()
+            .expect("800 kbps is enough for every frame");
         assert_eq!(coded.keyframe, frame == 0);
         assert_eq!(is_keyframe(&coded.data), coded.keyframe);
         let decoded = decoder.decode(&coded.data, start).unwrap().unwrap();
-        assert!(luma_psnr(&picture, &decoded) > 32.0, "frame {frame}: {} dB", luma_psnr(&picture, &decoded));
+        assert!(
+            luma_psnr(&picture, &decoded) > 32.0,
+            "frame {frame}: {} dB",
+            luma_psnr(&picture, &decoded)
+        );
     }
 }
 
@@ -44,7 +61,9 @@ fn a_keyframe_comes_when_asked_and_a_new_decoder_starts_there() {
     let (pattern, start) = (TestPattern::new(320, 240, 10), Instant::now());
     for frame in 0..20 {
         let picture = noisy(&pattern, frame, start);
-        let Some(coded) = encoder.encode(&picture, frame == 13).unwrap() else { continue };
+        let Some(coded) = encoder.encode(&picture, frame == 13).unwrap() else {
+            continue;
+        };
         assert_eq!(coded.keyframe, frame == 0 || frame == 13);
         if frame == 13 {
             assert_eq!(keyframe_size(&coded.data), Some((320, 240)));
@@ -64,7 +83,10 @@ fn the_bitrate_follows_a_change_while_running() {
             if frame == 120 {
                 encoder.set_rate(Bitrate::kbps(250), 30).unwrap();
             }
-            sum += encoder.encode(&noisy(&pattern, frame, start), false).unwrap().map_or(0, |f| f.data.len());
+            sum += encoder
+                .encode(&noisy(&pattern, frame, start), false)
+                .unwrap()
+                .map_or(0, |f| f.data.len());
         }
         sum
     };
@@ -86,14 +108,19 @@ fn any_upper_temporal_frame_can_be_missing() {
         let mut seen = [0; 3];
         for frame in 0..80 {
             let picture = noisy(&pattern, frame, start);
-            let Some(coded) = encoder.encode(&picture, frame == 41).unwrap() else { continue };
+            let Some(coded) = encoder.encode(&picture, frame == 41).unwrap() else {
+                continue;
+            };
             let (id, _) = coded.temporal.unwrap();
             seen[usize::from(id)] += 1;
             let expected = whole.decode(&coded.data, start).unwrap().unwrap();
             for (most, decoder) in thinned.iter_mut().enumerate() {
                 if usize::from(id) <= most {
                     let decoded = decoder.decode(&coded.data, start).unwrap().unwrap();
-                    assert!(decoded.data == expected.data, "L1T{layers}: layer {id} needs more than layers 0 to {most}");
+                    assert!(
+                        decoded.data == expected.data,
+                        "L1T{layers}: layer {id} needs more than layers 0 to {most}"
+                    );
                 }
             }
         }
@@ -107,7 +134,10 @@ fn a_new_size_comes_with_a_keyframe_and_needs_no_new_decoder() {
     let start = Instant::now();
     for (w, h) in [(320, 180), (640, 360), (160, 90)] {
         let mut encoder = Encoder::new(config(w, h, 300, 1)).unwrap();
-        let coded = encoder.encode(&TestPattern::new(w, h, 0).draw(0, 0, start), false).unwrap().unwrap();
+        let coded = encoder
+            .encode(&TestPattern::new(w, h, 0).draw(0, 0, start), false)
+            .unwrap()
+            .unwrap();
         let decoded = decoder.decode(&coded.data, start).unwrap().unwrap();
         assert_eq!((decoded.width, decoded.height), (w, h));
     }
@@ -116,7 +146,10 @@ fn a_new_size_comes_with_a_keyframe_and_needs_no_new_decoder() {
 #[test]
 fn sizes_that_make_no_sense_are_errors() {
     for (w, h) in [(0, 0), (1, 2), (3, 4), (16_382, 16_382), (u32::MAX, 2)] {
-        assert!(matches!(Encoder::new(config(w, h, 100, 1)), Err(Vp8Error::Size(..))), "{w}x{h}");
+        assert!(
+            matches!(Encoder::new(config(w, h, 100, 1)), Err(Vp8Error::Size(..))),
+            "{w}x{h}"
+        );
     }
     let mut encoder = Encoder::new(config(320, 180, 300, 1)).unwrap();
     assert!(encoder.encode(&crate::video::testing::grey(160, 90, 0), false).is_err());
@@ -137,7 +170,13 @@ fn a_decoder_without_a_keyframe_says_so() {
 fn two_frames() -> [Bytes; 2] {
     let mut encoder = Encoder::new(config(64, 64, 200, 1)).unwrap();
     let (pattern, start) = (TestPattern::new(64, 64, 0), Instant::now());
-    [0, 1].map(|frame| encoder.encode(&noisy(&pattern, frame, start), false).unwrap().unwrap().data)
+    [0, 1].map(|frame| {
+        encoder
+            .encode(&noisy(&pattern, frame, start), false)
+            .unwrap()
+            .unwrap()
+            .data
+    })
 }
 
 proptest! {
