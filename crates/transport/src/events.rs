@@ -24,29 +24,28 @@ const EVENTS: usize = 256;
 #[derive(Clone)]
 pub(crate) struct Events {
     now: mpsc::UnboundedSender<ConnectionEvent>,
-    data: mpsc::Sender<ConnectionEvent>,
+    /// Weak: the forwarding task alone keeps the client's channel open, so that it ends with the connection.
+    data: mpsc::WeakSender<ConnectionEvent>,
 }
 
 impl Events {
     /// The way in, and what the client reads; ends when `token` is cancelled.
     pub(crate) fn new(tasks: &TaskTracker, token: &CancellationToken) -> (Self, mpsc::Receiver<ConnectionEvent>) {
         let (now, mut waiting) = mpsc::unbounded_channel();
-        let (data, events) = mpsc::channel(EVENTS);
-        let out = data.downgrade();
+        let (out, events) = mpsc::channel(EVENTS);
+        let data = out.downgrade();
         let token = token.clone();
         tasks.spawn(async move {
-            loop {
-                let event = tokio::select! {
-                    () = token.cancelled() => break,
-                    event = waiting.recv() => event,
-                };
-                let (Some(event), Some(out)) = (event, out.upgrade()) else {
-                    break;
-                };
-                tokio::select! {
-                    () = token.cancelled() => break,
-                    sent = out.send(event) => if sent.is_err() { break },
+            let forward = async {
+                while let Some(event) = waiting.recv().await {
+                    if out.send(event).await.is_err() {
+                        break;
+                    }
                 }
+            };
+            tokio::select! {
+                () = token.cancelled() => {}
+                () = forward => {}
             }
         });
         (Self { now, data }, events)
@@ -60,7 +59,10 @@ impl Events {
 
     /// Tells a data message, waiting for room. False when nobody listens.
     pub(crate) async fn tell_data(&self, event: ConnectionEvent) -> bool {
-        self.data.send(event).await.is_ok()
+        match self.data.upgrade() {
+            Some(data) => data.send(event).await.is_ok(),
+            None => false,
+        }
     }
 }
 

@@ -28,8 +28,6 @@ use crate::wire::Wire;
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// How many checks a pair gets: 6 s at that interval, for slow starters behind a TURN server.
 const MOST_CHECKS: u16 = 300;
-/// Larger data messages are refused; 300 kB ones must pass.
-const MOST_MESSAGE: u32 = 1 << 20;
 
 fn feedback(typ: &str, parameter: &str) -> RTCPFeedback {
     RTCPFeedback {
@@ -147,7 +145,8 @@ pub(crate) fn settings(config: &ConnectionConfig) -> SettingEngine {
         .with_multicast_dns_mode(MulticastDnsMode::Disabled)
         .with_include_loopback_candidate(config.loopback)
         .with_discard_local_candidates_during_ice_restart(true)
-        .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(MOST_MESSAGE))
+        // That is 256 KiB: the library's ceiling.
+        .with_sctp_max_message_size(SctpMaxMessageSize::Unbounded)
         .build()
 }
 

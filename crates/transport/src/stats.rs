@@ -3,31 +3,42 @@
 use std::time::{Duration, Instant};
 
 use rtc::statistics::report::{RTCStatsReport, RTCStatsReportEntry};
+use rtc::statistics::stats::ice_candidate_pair::RTCIceCandidatePairStats;
 use webrtc::peer_connection::{PeerConnection, StatsSelector};
 
 use crate::api::ConnectionStats;
 use crate::wire::Wire;
 
+/// The chosen pair. The report names it in the transport; `nominated` is not kept after an ICE restart.
+fn chosen(report: &RTCStatsReport) -> Option<&RTCIceCandidatePairStats> {
+    let selected = report
+        .transport()
+        .map(|t| t.selected_candidate_pair_id.as_str())
+        .filter(|id| !id.is_empty());
+    let named = selected.and_then(|id| report.candidate_pairs().find(|pair| pair.stats.id.ends_with(id)));
+    named.or_else(|| {
+        report
+            .candidate_pairs()
+            .max_by_key(|pair| pair.last_packet_received_timestamp)
+    })
+}
+
 /// The round trip of the chosen pair.
 pub(crate) fn round_trip(report: &RTCStatsReport) -> Option<Duration> {
-    let pair = report
-        .candidate_pairs()
-        .filter(|p| p.nominated)
-        .max_by_key(|p| p.last_packet_received_timestamp)?;
-    Duration::try_from_secs_f64(pair.current_round_trip_time)
+    Duration::try_from_secs_f64(chosen(report)?.current_round_trip_time)
         .ok()
         .filter(|d| !d.is_zero())
 }
 
+/// `udp` or `tcp`. The pair names its candidates by their bare ids, the report's entries carry a prefix.
 fn protocol(report: &RTCStatsReport) -> Option<String> {
-    let pair = report
-        .candidate_pairs()
-        .filter(|p| p.nominated)
-        .max_by_key(|p| p.last_packet_received_timestamp)?;
-    match report.get(&pair.local_candidate_id)? {
-        RTCStatsReportEntry::LocalCandidate(candidate) => Some(candidate.protocol.to_lowercase()),
+    let pair = chosen(report)?;
+    report.iter().find_map(|entry| match entry {
+        RTCStatsReportEntry::LocalCandidate(local) if local.stats.id.ends_with(&pair.local_candidate_id) => {
+            Some(local.protocol.to_lowercase())
+        }
         _ => None,
-    }
+    })
 }
 
 /// All of it, now.

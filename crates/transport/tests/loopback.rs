@@ -3,105 +3,15 @@
 mod peer;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use confab_transport::{
-    Connection, ConnectionConfig, ConnectionEvent, ConnectionState, LayerConfig, RemoteTrack, SendCodec,
-    SendTrackConfig, WebRtcConnection,
-};
-use confab_types::Bitrate;
+use confab_transport::{ConnectionEvent, SendCodec, WebRtcConnection};
 use peer::media::{Frames, send_audio, send_video};
+use peer::session::{Got, config, connected, negotiate, remote_track, simulcast, track, wait};
 use peer::{Peer, PeerConfig, PeerEvent};
 use str0m::Event;
 use str0m::media::{Direction, MediaKind};
-use tokio::sync::mpsc;
-
-type Events = mpsc::Receiver<ConnectionEvent>;
-
-fn config() -> ConnectionConfig {
-    ConnectionConfig {
-        loopback: true,
-        passive_setup: true,
-        ..Default::default()
-    }
-}
-
-fn simulcast() -> SendCodec {
-    let layer = |rid: &str, kbps| LayerConfig {
-        rid: Some(rid.into()),
-        max_bitrate: Bitrate::kbps(kbps),
-    };
-    SendCodec::Vp8(vec![layer("q", 150), layer("h", 500), layer("f", 1700)])
-}
-
-fn track(cid: &str, codec: SendCodec) -> SendTrackConfig {
-    SendTrackConfig {
-        cid: cid.into(),
-        stream_id: "stream".into(),
-        codec,
-    }
-}
-
-/// Waits for an event; hands our candidates to nobody: the peer is ICE-lite.
-async fn wait<T>(events: &mut Events, mut pick: impl FnMut(ConnectionEvent) -> Option<T>) -> T {
-    tokio::time::timeout(Duration::from_secs(10), async {
-        loop {
-            let event = events.recv().await.expect("events ended");
-            if let Some(found) = pick(event) {
-                return found;
-            }
-        }
-    })
-    .await
-    .expect("nothing within 10 s")
-}
-
-async fn connected(events: &mut Events) {
-    wait(events, |e| {
-        matches!(e, ConnectionEvent::State(ConnectionState::Connected)).then_some(())
-    })
-    .await;
-}
-
-async fn negotiate(connection: &Arc<dyn Connection>, peer: &Peer, restart: bool) {
-    let offer = connection.create_offer(restart).await.unwrap();
-    let answer = peer.answer(&offer).await;
-    connection.set_answer(&answer).await.unwrap();
-}
-
-#[derive(Default)]
-struct Got {
-    streams: HashMap<String, Frames>,
-    audio: Vec<(u64, u32, Option<i8>)>,
-}
-
-impl Got {
-    fn take(&mut self, events: Vec<PeerEvent>) {
-        for event in events {
-            let PeerEvent::Rtp { rid, packet, .. } = event else {
-                continue;
-            };
-            match rid {
-                Some(rid) => {
-                    let frames = self.streams.entry(rid.to_string()).or_default();
-                    frames.add(
-                        *packet.seq_no,
-                        packet.header.timestamp,
-                        packet.header.marker,
-                        Bytes::copy_from_slice(&packet.payload),
-                    );
-                }
-                None => self.audio.push((
-                    *packet.seq_no,
-                    packet.header.timestamp,
-                    packet.header.ext_vals.audio_level,
-                )),
-            }
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publisher_connects_fast_and_every_frame_of_three_layers_and_sound_arrives() {
@@ -121,6 +31,12 @@ async fn a_publisher_connects_fast_and_every_frame_of_three_layers_and_sound_arr
 
     tokio::join!(send_video(video, vec![500, 1500, 4000], 90), send_audio(audio, 150));
     tokio::time::sleep(Duration::from_millis(500)).await;
+    let stats = connection.stats().await;
+    assert_eq!(stats.protocol.as_deref(), Some("udp"), "{stats:?}");
+    assert!(
+        stats.round_trip.is_some_and(|r| r < Duration::from_millis(500)),
+        "{stats:?}"
+    );
     let mut got = Got::default();
     got.take(peer.drain());
     for rid in ["q", "h", "f"] {
@@ -139,14 +55,6 @@ async fn a_publisher_connects_fast_and_every_frame_of_three_layers_and_sound_arr
     );
     assert!(got.audio.windows(2).all(|w| w[1].1.wrapping_sub(w[0].1) == 960));
     connection.close().await;
-}
-
-async fn remote_track(events: &mut Events) -> RemoteTrack {
-    wait(events, |e| match e {
-        ConnectionEvent::Track(track) => Some(track),
-        _ => None,
-    })
-    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -234,7 +142,7 @@ async fn small_and_large_messages_pass_both_ways() {
             .await;
         channels.insert(label, id);
     }
-    let large: Vec<u8> = (0..300_000u32).map(|n| (n * 7) as u8).collect();
+    let large: Vec<u8> = (0..250_000u32).map(|n| (n * 7) as u8).collect();
     for (label, message) in [
         ("_reliable", Bytes::from_static(b"hello")),
         ("_reliable", Bytes::from(large.clone())),
@@ -263,4 +171,32 @@ async fn small_and_large_messages_pass_both_ways() {
     }
     connection.close().await;
     assert!(connection.send_data("_reliable", Bytes::new()).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transfer_in_parts_waits_for_room_and_arrives_whole_and_in_order() {
+    let mut peer = Peer::new(PeerConfig::default()).await;
+    let (connection, _events) = WebRtcConnection::new(config()).await.unwrap();
+    connection.open_data_channel("_reliable", true, None).await.unwrap();
+    negotiate(&connection, &peer, false).await;
+    let sender = connection.clone();
+    // 3 MB, three times what the buffer holds.
+    let sending = tokio::spawn(async move {
+        for part in 0..200u32 {
+            let mut data = part.to_be_bytes().to_vec();
+            data.resize(15_000, part as u8);
+            sender.send_data("_reliable", data.into()).await.unwrap();
+        }
+    });
+    for part in 0..200u32 {
+        let data = peer
+            .wait(|e| match e {
+                PeerEvent::Other(Event::ChannelData(data)) => Some(data.data),
+                _ => None,
+            })
+            .await;
+        assert_eq!((data.len(), &data[..4]), (15_000, &part.to_be_bytes()[..]));
+    }
+    sending.await.unwrap();
+    connection.close().await;
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub mod media;
+pub mod session;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -99,6 +100,7 @@ impl Peer {
             .enable_bwe(Some(Bitrate::kbps(2000)))
             .set_stats_interval(Some(Duration::from_millis(500)))
             .set_sctp_max_message_size(1 << 20)
+            .set_sctp_max_buffered_amount(1 << 20)
             .build(Instant::now());
         let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         if !config.no_udp {
