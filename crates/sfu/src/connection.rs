@@ -25,6 +25,10 @@ pub struct ConnectionId(pub u32);
 /// matters until the first feedback.
 const FIRST_ESTIMATE: str0m::bwe::Bitrate = str0m::bwe::Bitrate::kbps(1500);
 
+/// The largest data message taken. LiveKit's SDKs cut theirs at 15 kB, and a few of the default 256 kB each would be
+/// a lot to hold for a busy room.
+const MAX_MESSAGE_BYTES: u32 = 64 * 1024;
+
 /// SSRCs remembered per publisher; a client that invents more is slowed down, not served.
 const MAX_STREAMS: usize = 256;
 
@@ -72,7 +76,8 @@ impl Connection {
             .set_local_ice_credentials(credentials.clone())
             .clear_codecs()
             .enable_opus(true, false)
-            .enable_vp8(true);
+            .enable_vp8(true)
+            .set_sctp_max_message_size(MAX_MESSAGE_BYTES);
         if target == Target::Subscriber {
             builder = builder.enable_bwe(Some(FIRST_ESTIMATE));
         }

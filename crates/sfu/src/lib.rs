@@ -17,6 +17,7 @@ mod keyframes;
 mod output;
 mod participant;
 mod publisher;
+mod pump;
 mod rate;
 mod rewrite;
 mod room;

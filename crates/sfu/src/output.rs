@@ -9,6 +9,7 @@ use crate::{ConnectionId, DataKind, LinkState, Target};
 
 /// Something that happened outside.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // Made once per packet, on the stack: boxing it would allocate.
 pub enum Input<'a> {
     /// The time given by [`Output::Timeout`] has come.
     Timeout,

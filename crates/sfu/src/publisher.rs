@@ -186,6 +186,9 @@ impl Room {
     }
 }
 
+/// Finds the track of an m-line, given what is matched already.
+type Matcher<'a> = dyn Fn(&MediaLine, &[(Mid, TrackSid)]) -> Option<TrackSid> + 'a;
+
 /// Which track is on which sending m-line: by cid, then what was matched before, then a lone waiting track of the same
 /// kind (clients whose SDP does not name the track as AddTrack did).
 fn match_lines(
@@ -212,7 +215,7 @@ fn match_lines(
         let first = waiting.next()?;
         waiting.next().is_none().then(|| first.0.clone())
     };
-    let passes: [&dyn Fn(&MediaLine, &[(Mid, TrackSid)]) -> Option<TrackSid>; 3] = [&by_cid, &as_before, &alone];
+    let passes: [&Matcher<'_>; 3] = [&by_cid, &as_before, &alone];
     for pass in passes {
         for line in lines.iter().filter(|l| l.sending) {
             let mid = Mid::from(line.mid.as_str());

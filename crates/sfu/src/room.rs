@@ -1,5 +1,5 @@
 //! One room: who is in it, what is announced, and the commands that change
-//! that. The packets' way is in `forwarding`, the negotiations are in
+//! that. What a connection puts out is taken in `pump`, the packets' way is in `forwarding`, the negotiations are in
 //! `publisher` and `subscriber`, what happens by the clock in `ticks`.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -7,23 +7,19 @@ use std::time::{Duration, Instant};
 
 use confab_types::{Grants, ParticipantSid, TrackKind, TrackSid};
 use str0m::net::Receive;
-use str0m::{Candidate, Event as RtcEvent, IceConnectionState, IceCreds, Output as RtcOutput};
+use str0m::{Candidate, IceCreds};
 use tracing::debug;
 
-use crate::connection::{Connection, ConnectionId, Fault};
+use crate::connection::{Connection, ConnectionId};
 use crate::participant::Participant;
 use crate::speakers::Speakers;
 use crate::track::Track;
 use crate::{
-    DataKind, Event, Input, LinkState, Output, RoomCounters, SfuError, Target, TrackAnnouncement, TrackCounters,
-    TrackWish,
+    DataKind, Event, Input, Output, RoomCounters, SfuError, Target, TrackAnnouncement, TrackCounters, TrackWish,
 };
 
 /// Tracks that one participant may have announced at a time.
 const MAX_TRACKS: usize = 32;
-
-/// A connection that asks to be called again at once is served this often before others get their turn.
-const MAX_ROUNDS: usize = 64;
 
 /// What a room is made of.
 pub struct RoomConfig {
@@ -197,6 +193,9 @@ impl Room {
         if self.tracks.values().filter(|t| t.owner == *who).count() >= MAX_TRACKS {
             return Err(SfuError::TooManyTracks);
         }
+        if self.tracks.contains_key(&track.sid) {
+            return Err(SfuError::NotAllowed);
+        }
         self.tracks.insert(track.sid.clone(), Track::new(who.clone(), track));
         self.bind_tracks(who);
         Ok(())
@@ -314,157 +313,6 @@ impl Room {
         id
     }
 
-    /// Closes a connection, telling the other side if it can still be told.
-    pub(crate) fn close_connection(&mut self, id: ConnectionId) {
-        let Some(mut connection) = self.connections.remove(&id) else {
-            return;
-        };
-        let _ = connection.guard(|rtc| rtc.close());
-        let _ = connection.tick(self.now);
-        while let Ok(RtcOutput::Transmit(_) | RtcOutput::Event(_)) = connection.poll().inspect(|output| {
-            if let RtcOutput::Transmit(t) = output {
-                self.outputs.push_back(Output::Transmit(id, copy(t)));
-            }
-        }) {}
-        self.outputs.push_back(Output::Event(Event::ConnectionClosed(id)));
-    }
-
-    fn pump(&mut self, id: ConnectionId) {
-        let now = self.now;
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return;
-        };
-        connection.dirty = false;
-        if let Err(fault) = connection.tick(now) {
-            self.fail(id, &fault);
-            return;
-        }
-        self.drain(id);
-    }
-
-    /// Takes everything out of a connection.
-    pub(crate) fn drain(&mut self, id: ConnectionId) {
-        let now = self.now;
-        let mut rounds = 0;
-        while let Some(connection) = self.connections.get_mut(&id) {
-            match connection.poll() {
-                Ok(RtcOutput::Transmit(transmit)) => self.outputs.push_back(Output::Transmit(id, transmit)),
-                Ok(RtcOutput::Event(event)) => self.on_event(id, event),
-                Ok(RtcOutput::Timeout(at)) if at <= now && rounds < MAX_ROUNDS => {
-                    rounds += 1;
-                    if let Err(fault) = connection.tick(now) {
-                        self.fail(id, &fault);
-                        return;
-                    }
-                }
-                Ok(RtcOutput::Timeout(at)) => {
-                    connection.timeout = at.max(now + Duration::from_micros(500));
-                    if !connection.rtc.is_alive() {
-                        self.set_link(id, LinkState::Failed);
-                    }
-                    return;
-                }
-                Err(fault) => {
-                    self.fail(id, &fault);
-                    return;
-                }
-            }
-        }
-    }
-
-    fn fail(&mut self, id: ConnectionId, fault: &Fault) {
-        debug!(connection = id.0, ?fault, "a connection failed");
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.rtc.disconnect();
-            connection.timeout = self.now + Duration::from_secs(3600);
-        }
-        self.set_link(id, LinkState::Failed);
-    }
-
-    fn on_event(&mut self, id: ConnectionId, event: RtcEvent) {
-        match event {
-            RtcEvent::RtpPacket(packet) => self.forward(id, &packet),
-            RtcEvent::KeyframeRequest(request) => self.on_keyframe_request(id, request.mid),
-            RtcEvent::EgressBitrateEstimate(estimate) => self.on_estimate(id, &estimate),
-            RtcEvent::Connected => self.set_link(id, LinkState::Connected),
-            RtcEvent::IceConnectionStateChange(IceConnectionState::Disconnected) => {
-                self.set_link(id, LinkState::Disconnected)
-            }
-            RtcEvent::IceConnectionStateChange(s) if s.is_connected() => {
-                // The first time it takes DTLS too, which `Connected` tells.
-                if self
-                    .connections
-                    .get(&id)
-                    .is_some_and(|c| c.link == Some(LinkState::Disconnected))
-                {
-                    self.set_link(id, LinkState::Connected);
-                }
-            }
-            RtcEvent::Closed => self.set_link(id, LinkState::Failed),
-            RtcEvent::ChannelOpen(channel, label) => {
-                if let Some(c) = self.connections.get_mut(&id) {
-                    c.data.opened(&mut c.rtc, channel, &label);
-                }
-            }
-            RtcEvent::ChannelClose(channel) => {
-                if let Some(c) = self.connections.get_mut(&id) {
-                    c.data.closed(channel);
-                }
-            }
-            RtcEvent::ChannelBufferedAmountLow(_) => {
-                if let Some(c) = self.connections.get_mut(&id) {
-                    c.data.flush(&mut c.rtc);
-                }
-            }
-            RtcEvent::ChannelData(data) => self.on_data(id, data.id, data.data),
-            _ => {}
-        }
-    }
-
-    fn on_data(&mut self, id: ConnectionId, channel: str0m::channel::ChannelId, payload: Vec<u8>) {
-        let Some(connection) = self.connections.get(&id) else {
-            return;
-        };
-        let Some(kind) = connection.data.kind_of(channel) else {
-            return;
-        };
-        let participant = connection.owner.clone();
-        if !self
-            .participants
-            .get(&participant)
-            .is_some_and(|p| p.grants.can_publish_data)
-        {
-            self.refused += 1;
-            return;
-        }
-        self.emit(Event::Data {
-            participant,
-            kind,
-            payload,
-        });
-    }
-
-    pub(crate) fn set_link(&mut self, id: ConnectionId, state: LinkState) {
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return;
-        };
-        if connection.link == Some(state) || connection.link == Some(LinkState::Failed) {
-            return;
-        }
-        connection.link = Some(state);
-        let (participant, target) = (connection.owner.clone(), connection.target);
-        match (target, state) {
-            (Target::Subscriber, _) => self.refresh_downlinks(&participant),
-            (Target::Publisher, LinkState::Failed) => self.end_tracks_of(&participant),
-            _ => {}
-        }
-        self.emit(Event::Link {
-            participant,
-            target,
-            state,
-        });
-    }
-
     pub(crate) fn emit(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
     }
@@ -485,15 +333,5 @@ impl Room {
         if track.announcement.kind == TrackKind::Audio {
             self.update_speakers();
         }
-    }
-}
-
-/// `Transmit` has no `Clone`.
-fn copy(t: &str0m::net::Transmit) -> str0m::net::Transmit {
-    str0m::net::Transmit {
-        proto: t.proto,
-        source: t.source,
-        destination: t.destination,
-        contents: t.contents.to_vec().into(),
     }
 }

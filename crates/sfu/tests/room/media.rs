@@ -187,3 +187,21 @@ fn a_narrow_way_down_gets_a_lower_layer_and_a_wide_one_the_top() {
     let last = late.last().unwrap().at;
     assert!(world.now - last < SECOND / 2, "the picture stands still");
 }
+
+#[test]
+fn a_way_down_that_widens_again_gets_the_top_layer_back() {
+    let mut world = World::new(10);
+    let publisher = world.join(Role::Publisher);
+    let watcher = world.join(Role::Subscriber);
+    let track = world.publish_camera(publisher);
+    world.run(SECOND * 3);
+    world.bottleneck = Some(600_000);
+    world.run(SECOND * 6);
+    world.bottleneck = None;
+    world.run_until("the top layer", |w| w.clients[watcher].got.last().is_some_and(|g| g.layer() == 2));
+    world.run(SECOND * 5);
+    assert_eq!(world.clients[watcher].got.last().unwrap().layer(), 2);
+    let got = world.clients[watcher].packets_of(track.as_str());
+    let late: Vec<_> = got.iter().filter(|g| g.at > world.now - SECOND).collect();
+    assert!(late.len() > 100, "{}", late.len());
+}

@@ -31,6 +31,8 @@ pub struct World {
     pub room: Room,
     pub clients: Vec<Client>,
     pub events: Vec<Event>,
+    /// Real time spent in the room, for the benchmark.
+    pub spent: Duration,
     /// Part of packets lost in each direction, and only while the flag is up.
     pub loss: f64,
     pub delay: Duration,
@@ -68,6 +70,7 @@ impl World {
             room: Room::new(config, now),
             clients: Vec::new(),
             events: Vec::new(),
+            spent: Duration::ZERO,
             loss: 0.0,
             delay: Duration::from_millis(10),
             bottleneck: None,
@@ -219,7 +222,9 @@ impl World {
         });
         if let Some(id) = id {
             self.routes.insert(packet.source, id);
+            let started = Instant::now();
             self.room.handle_input(self.now, Input::Receive(id, receive));
+            self.spent += started.elapsed();
         }
     }
 
@@ -237,7 +242,10 @@ impl World {
     fn pump_room(&mut self) -> bool {
         let mut quiet = true;
         loop {
-            match self.room.poll_output() {
+            let started = Instant::now();
+            let output = self.room.poll_output();
+            self.spent += started.elapsed();
+            match output {
                 Output::Transmit(_, t) => self.send(t.source, t.destination, t.contents.into()),
                 Output::Event(event) => {
                     quiet = false;

@@ -392,3 +392,55 @@ impl MediaEngine for EmbeddedEngine {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use confab_types::Role;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_its_room_alone_and_is_reported() {
+        let config = EngineConfig {
+            shards: 1,
+            ..Default::default()
+        };
+        let (engine, _) = EmbeddedEngine::start(&config).unwrap();
+        let (bad, good) = (RoomSid::from_random([1; 12]), RoomSid::from_random([2; 12]));
+        let mut events = engine.open_room(&bad).await.unwrap();
+        let _good_events = engine.open_room(&good).await.unwrap();
+        let broken = engine.call(&bad, |_, _| panic!("a bug")).await;
+        assert!(matches!(broken, Err::<(), _>(EngineError::Gone)));
+        assert!(matches!(events.recv().await, Some(EngineEvent::RoomFailed)));
+        assert!(events.recv().await.is_none());
+        assert!(matches!(engine.counters(&bad).await, Err(EngineError::NoRoom)));
+        assert!(engine.counters(&good).await.is_ok());
+        // The room may be opened anew.
+        let _events = engine.open_room(&bad).await.unwrap();
+        let who = ParticipantSid::from_random([3; 12]);
+        assert!(
+            engine
+                .add_participant(&bad, &who, Role::Publisher.grants(), true)
+                .await
+                .is_ok()
+        );
+    }
+
+    #[tokio::test]
+    async fn the_port_asked_for_is_taken_and_a_taken_one_is_an_error() {
+        let (engine, port) = EngineHandle::start(EngineConfig::default()).unwrap();
+        let config = EngineConfig {
+            media_port: port,
+            ..Default::default()
+        };
+        let taken = EmbeddedEngine::start(&config);
+        assert!(matches!(taken, Err(StartError::Port { port: p, .. }) if p == port));
+        engine.shutdown();
+        let (_, again) = EmbeddedEngine::start(&config).unwrap();
+        assert_eq!(again, port);
+        assert!(matches!(
+            engine.open_room(&RoomSid::from_random([1; 12])).await,
+            Err(EngineError::Gone)
+        ));
+    }
+}

@@ -22,6 +22,9 @@ use crate::engine::EngineEvent;
 /// Facts kept for a room whose actor is busy. An actor that lets more pile up is stuck, and its room ends.
 const MAX_BACKLOG: usize = 8192;
 
+/// Beyond this many facts waiting, data messages are dropped: they may be large, and their senders too fast.
+const MAX_DATA_BACKLOG: usize = 256;
+
 /// How soon a full event channel is tried again.
 const RETRY: Duration = Duration::from_millis(10);
 
@@ -286,6 +289,9 @@ impl Slot {
                 }
                 Some(Output::Event(Event::ConnectionClosed(id))) => {
                     closed.extend(self.routes.remove(&id).into_iter().flatten());
+                }
+                Some(Output::Event(Event::Data { participant, .. })) if self.backlog.len() >= MAX_DATA_BACKLOG => {
+                    warn!(room = %self.sid, %participant, "a data message was dropped: too many at once");
                 }
                 Some(Output::Event(event)) => self.backlog.extend(translate(event)),
             }
