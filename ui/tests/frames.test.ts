@@ -114,6 +114,18 @@ describe('the frame socket', () => {
     expect(sockets[0]?.sent[2]).toBe('{"ack":5}');
   });
 
+  test('a picture that cannot be drawn does not stop the next one', async () => {
+    const { source, sockets, frames, drawn } = started();
+    drawn.push = () => {
+      throw new Error('no');
+    };
+    await source.start();
+    sockets[0]?.onopen?.();
+    sockets[0]?.onmessage?.({ data: message(5, [{ key: 1, width: 2, height: 2 }]) });
+    expect(() => frames.shift()?.()).toThrow('no');
+    expect(sockets[0]?.sent[2]).toBe('{"ack":5}');
+  });
+
   test('a broken message ends the connection, and another is made with a new token', async () => {
     const { source, sockets, timers } = started();
     await source.start();

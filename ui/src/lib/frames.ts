@@ -136,9 +136,13 @@ export class FrameSource {
     this.#last = message;
     this.host.nextFrame(() => {
       if (this.#stopped) return;
-      if (this.#last !== null) this.draw(this.#last);
+      const newest = this.#last;
       this.#last = null;
-      drawn();
+      try {
+        if (newest !== null) this.draw(newest);
+      } finally {
+        drawn(); // Whatever happens: the next picture may be fine.
+      }
     });
   }
 

@@ -11,24 +11,35 @@ export interface Picture {
 /** Camera and screen video is BT.601, limited range. */
 const COLOUR: VideoColorSpaceInit = { matrix: 'smpte170m', primaries: 'bt709', transfer: 'bt709', fullRange: false };
 
+/** Set once a VideoFrame could not be made: then never tried again. */
+let without = typeof VideoFrame !== 'function';
+
 export function pictureOf(frame: TileFrame): Picture {
-  const { width, height } = frame;
-  if (typeof VideoFrame === 'function') {
-    const video = new VideoFrame(frame.data, {
-      format: 'I420',
-      codedWidth: width,
-      codedHeight: height,
-      timestamp: 0,
-      colorSpace: COLOUR,
-    });
-    return { source: video, width, height, close: () => video.close() };
+  if (!without) {
+    try {
+      return videoFrame(frame);
+    } catch {
+      without = true;
+    }
   }
+  const { width, height } = frame;
   const canvas = document.createElement('canvas');
   canvas.width = width;
   canvas.height = height;
   const context = canvas.getContext('2d');
   if (context) context.putImageData(new ImageData(rgbaOf(frame), width, height), 0, 0);
   return { source: canvas, width, height, close: () => undefined };
+}
+
+function videoFrame({ width, height, data }: TileFrame): Picture {
+  const video = new VideoFrame(data, {
+    format: 'I420',
+    codedWidth: width,
+    codedHeight: height,
+    timestamp: 0,
+    colorSpace: COLOUR,
+  });
+  return { source: video, width, height, close: () => video.close() };
 }
 
 /** I420 (BT.601, limited range) as RGBA. */

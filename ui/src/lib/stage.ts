@@ -48,6 +48,7 @@ export class Stage {
     this.#canvas = element;
     this.#context = element.getContext('2d');
     this.#sizes.observe(element);
+    document.addEventListener('visibilitychange', this.#wishSoon);
     this.invalidate();
     return { destroy: () => this.#close() };
   };
@@ -190,7 +191,7 @@ export class Stage {
   }
 
   /** The first change is told at once, what follows within a moment together. */
-  #wishSoon(): void {
+  #wishSoon = (): void => {
     if (this.#wishTimer !== null) {
       this.#wishAgain = true;
       return;
@@ -207,16 +208,16 @@ export class Stage {
       this.#measure();
       this.#wishSoon();
     }, WISH_MS);
-  }
+  };
 
-  /** Shown size per key; 0 for what is scrolled out of view. */
+  /** Shown size per key; 0 for what is scrolled out of view, and for all while the window is hidden. */
   #wishesNow(): TileWish[] {
     const canvas = this.#canvas;
     const view = { x: 0, y: 0, width: canvas?.width ?? 0, height: canvas?.height ?? 0 };
     const wishes = new Map<number, TileWish>();
     for (const tile of this.#tiles.values()) {
       if (tile.key === null) continue;
-      const seen = tile.shown.width > 0 && tile.shown.height > 0 && overlap(view, tile.shown);
+      const seen = !document.hidden && tile.shown.width > 0 && tile.shown.height > 0 && overlap(view, tile.shown);
       const before = wishes.get(tile.key);
       wishes.set(tile.key, {
         key: tile.key,
@@ -230,6 +231,7 @@ export class Stage {
   #close(): void {
     this.#scheduled = false;
     this.#sizes.disconnect();
+    document.removeEventListener('visibilitychange', this.#wishSoon);
     if (this.#wishTimer !== null) clearTimeout(this.#wishTimer);
     for (const picture of this.#pictures.values()) picture.close();
     this.#pictures.clear();
