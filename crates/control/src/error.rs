@@ -82,3 +82,88 @@ pub enum OpenError {
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
+
+#[cfg(test)]
+mod tests {
+    use confab_types::{Role, Secret};
+
+    use crate::{AccountError, AuthError, Control, ControlConfig, HashCost, LoginRequest, NewAccount};
+
+    async fn add(control: &Control, n: u32) -> Result<(), AccountError> {
+        let name = format!("user{n}").parse().unwrap();
+        let new = NewAccount {
+            name,
+            password: Secret::new("pass"),
+            role: Role::Publisher,
+            administrator: false,
+        };
+        control.add_account(new).await.map(drop)
+    }
+
+    async fn limit_pages(control: &Control, pages: Option<u32>) {
+        let mut write = control.inner.db.write().await.unwrap();
+        let sql = match pages {
+            None => "PRAGMA max_page_count = 1000000".to_owned(),
+            Some(pages) => format!("PRAGMA max_page_count = {pages}"),
+        };
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .execute(write.conn())
+            .await
+            .unwrap();
+        write.commit().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_writes_as_unavailable_and_recovers_cleanly() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = ControlConfig::new(dir.path());
+        config.hash_cost = HashCost {
+            memory_kib: 8,
+            passes: 1,
+            ..HashCost::default()
+        };
+        let control = Control::open(config).await.unwrap();
+        add(&control, 0).await.unwrap();
+        let password = Secret::new("pass");
+        let address = std::net::Ipv4Addr::LOCALHOST.into();
+        let request = LoginRequest {
+            user: "user0",
+            password: &password,
+            scopes: None,
+            device: None,
+            address,
+        };
+        let session = control.login(request).await.unwrap();
+
+        // SQLite takes a lower limit than it uses as "no more than now", and then fails as on a full disk.
+        limit_pages(&control, Some(1)).await;
+        let mut added = 0;
+        let refused = loop {
+            match add(&control, added + 1).await {
+                Ok(()) => added += 1,
+                Err(refused) => break refused,
+            }
+            assert!(added < 1000, "the limit has no effect");
+        };
+        assert!(
+            matches!(&refused, AccountError::Storage(e) if e.is_unavailable()),
+            "{refused:?}"
+        );
+        assert!(
+            control.authenticate(&session.session_token).await.is_ok(),
+            "reading goes on"
+        );
+        assert!(matches!(
+            control.authenticate(&password).await,
+            Err(AuthError::NotSignedIn)
+        ));
+
+        limit_pages(&control, None).await;
+        add(&control, added + 1).await.unwrap();
+        assert_eq!(
+            control.list_accounts().await.unwrap().len() as u32,
+            added + 2,
+            "nothing half-written is left"
+        );
+    }
+}

@@ -10,6 +10,7 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 use crate::admissions::{JoinCheck, Refusal};
 use crate::jwt::{self, BadJwt, OWN_ISSUER};
 use crate::rooms::log_opened;
+use crate::sessions::auth_session;
 use crate::store::admissions::{self, AdmissionRow};
 use crate::store::{Conn, keys, millis, sessions};
 use crate::{AdmissionId, AdmissionState, AuthSession, Control, Room, RoomOptions, RoomOrigin, StorageError};
@@ -190,14 +191,16 @@ impl Control {
         room: &RoomName,
         nickname: Option<&Nickname>,
     ) -> Result<IssuedRoomToken, RoomTokenError> {
-        if !session.has(Scope::Join) {
-            return Err(RoomTokenError::NotAllowed);
-        }
         let inner = &self.inner;
         let now = inner.now();
         let mut write = inner.db.write().await?;
-        if sessions::find(write.conn(), &session.session).await?.is_none() {
-            return Err(RoomTokenError::NotSignedIn);
+        // As it is now: it may have ended, or its role may have changed, since it was authenticated.
+        let living = sessions::find(write.conn(), &session.session)
+            .await?
+            .ok_or(RoomTokenError::NotSignedIn)?;
+        let session = &auth_session(living, session.expires_at);
+        if !session.has(Scope::Join) {
+            return Err(RoomTokenError::NotAllowed);
         }
         let options = RoomOptions {
             creator: Some(session.user.clone()),

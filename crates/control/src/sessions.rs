@@ -443,7 +443,7 @@ fn allowed_scopes(wished: Option<&[Scope]>, role: Role, administrator: bool) -> 
 }
 
 /// The session as it is now: a role that was narrowed since narrows the scopes too.
-fn auth_session(row: SessionRow, expires_at: OffsetDateTime) -> AuthSession {
+pub(crate) fn auth_session(row: SessionRow, expires_at: OffsetDateTime) -> AuthSession {
     let mut scopes = row.scopes;
     scopes.retain(|scope| scope.allowed_for(row.role, row.administrator));
     AuthSession {

@@ -65,7 +65,19 @@ impl Db {
 
     /// A transaction that nobody else writes beside. Dropped without a commit, it never was.
     pub(crate) async fn write(&self) -> Result<Write, StorageError> {
-        Ok(Write(self.writer.begin_with("BEGIN IMMEDIATE").await?))
+        match self.begin().await {
+            // SQLite ends a transaction by itself when the disk is full or fails. sqlx counts it as open from then
+            // on (its ROLLBACK finds none), and would refuse every later one on that connection: make a new one.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                self.writer.acquire().await?.close().await?;
+                Ok(Write(self.begin().await?))
+            }
+            begun => Ok(Write(begun?)),
+        }
+    }
+
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
+        self.writer.begin_with("BEGIN IMMEDIATE").await
     }
 
     /// A connection to read with; sees everything acknowledged.
