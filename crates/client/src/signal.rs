@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::{self, Message, http};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use url::Url;
 
-use crate::tls::{self, Fingerprint, Pins, Untrusted};
+use crate::tls::{self, Pins, Untrusted};
 
 /// The protocol version told to the server: with `Leave.action` (13) and `RequestResponse` (14).
 const PROTOCOL: u32 = 15;
@@ -88,16 +88,6 @@ pub enum SignalError {
     /// Not an address.
     #[error("{0} is not an address of a call server")]
     BadAddress(String),
-}
-
-impl SignalError {
-    /// The key the server showed, when that was the trouble.
-    pub fn fingerprint(&self) -> Option<Fingerprint> {
-        match self {
-            Self::Untrusted(Untrusted::Unknown { found } | Untrusted::Changed { found, .. }) => Some(*found),
-            _ => None,
-        }
-    }
 }
 
 /// What arrives.

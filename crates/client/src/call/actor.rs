@@ -32,6 +32,8 @@ const MEDIA_START: Duration = Duration::from_secs(15);
 const MEDIA_GRACE: Duration = Duration::from_secs(2);
 /// Figures that need looking (levels, flowing pictures) are looked at this often.
 const TICK: Duration = Duration::from_millis(250);
+/// Round trip and loss are told to buffers and codecs this often.
+const MEASURE: Duration = Duration::from_secs(2);
 /// How long leaving may take at the server before the call is over anyway.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// Facts from connections and devices that may wait for the actor.
@@ -134,6 +136,8 @@ impl Actor {
     ) -> CallReport {
         let mut notes = self.note_queue.take().expect("run is called once");
         let mut link_events = self.link_queue.take().expect("run is called once");
+        let mut measure = tokio::time::interval(MEASURE);
+        measure.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         if let Some(playout) = self.remotes.start_playout(&self.options.speaker) {
@@ -161,6 +165,7 @@ impl Actor {
                     self.step(Input::MediaTimer).await;
                 }
                 _ = tick.tick() => self.look(),
+                _ = measure.tick() => self.measure().await,
             }
             self.publish_snapshot();
         }
@@ -192,7 +197,7 @@ impl Actor {
             Output::DropMedia => {
                 if let Some(link) = self.link.take() {
                     self.last_stats = tokio::join!(link.publisher.stats(), link.subscriber.stats());
-                    self.last_sent = self.own.report(&self.last_stats.0.tracks);
+                    self.last_sent = self.own.report(&self.last_stats.0.tracks, self.started.elapsed());
                     link.close();
                 }
                 self.own.unlinked();
@@ -469,6 +474,16 @@ impl Actor {
         let _ = tokio::time::timeout(FAREWELL, async { while self.farewell.join_next().await.is_some() {} }).await;
     }
 
+    /// Tells buffers and codecs how the network is.
+    async fn measure(&mut self) {
+        let Some(link) = &self.link else { return };
+        let (sent, received) = tokio::join!(link.publisher.stats(), link.subscriber.stats());
+        if let Some(round_trip) = received.round_trip.or(sent.round_trip) {
+            self.remotes.measured(round_trip);
+        }
+        self.own.measured(&sent.tracks);
+    }
+
     fn publish_snapshot(&mut self) {
         let new = CallSnapshot {
             phase: self.phase.0.clone(),
@@ -531,7 +546,7 @@ impl Actor {
         report.network.bytes_sent = sent.bytes_sent;
         report.network.bytes_received = received.bytes_received;
         report.sent = if live.is_some() {
-            self.own.report(&sent.tracks)
+            self.own.report(&sent.tracks, self.started.elapsed())
         } else {
             self.last_sent.clone()
         };

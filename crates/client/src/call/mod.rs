@@ -4,6 +4,7 @@
 mod actor;
 mod commands;
 mod data;
+mod hearing;
 mod link;
 mod machine;
 mod messages;
@@ -27,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use data::{CHAT_TOPIC, LONGEST_PAYLOAD, LONGEST_TEXT};
 pub use report::{
-    AudioFigures, CallReport, JoinTimes, NetworkReport, Percentiles, ReceivedTrack, SentTrack, VideoFigures,
+    AudioFigures, CallReport, JoinTimes, NetworkReport, Percentiles, ReceivedTrack, SentLayer, SentTrack, VideoFigures,
 };
 
 use crate::api::{CallCommand, CallEvent, CallSnapshot, JoinOptions, JoinWith, OwnTrack, Phase};

@@ -7,9 +7,11 @@ use bytes::Bytes;
 use confab_media::audio::{AudioSender, AudioSenderConfig, DeviceEvent, DeviceEvents, FarEnd};
 use confab_media::{AudioSourceSpec, DeviceError, NoTransform};
 use confab_transport::EncodedFrame;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::actor::Note;
+use super::hearing::{Onsets, unix_ms_of};
 use super::publication::Outlet;
 use super::publish::OwnNote;
 
@@ -23,6 +25,8 @@ pub struct OwnAudio {
     pending: bool,
     /// Where packets go.
     pub outlet: Arc<Outlet>,
+    /// Where sound began.
+    pub onsets: Arc<Mutex<Onsets>>,
     notes: mpsc::Sender<Note>,
 }
 
@@ -36,6 +40,7 @@ impl OwnAudio {
             opening: 0,
             pending: false,
             outlet: Arc::default(),
+            onsets: Arc::default(),
             notes,
         }
     }
@@ -63,11 +68,13 @@ impl OwnAudio {
         self.pending = true;
         self.opening += 1;
         let (opening, outlet, notes) = (self.opening, self.outlet.clone(), self.notes.clone());
+        let onsets = self.onsets.clone();
         let mut config = AudioSenderConfig::new(self.source.clone());
         config.far_end.clone_from(&self.far_end);
         let events = device_events(notes.clone());
         tokio::task::spawn_blocking(move || {
             let on_audio = Box::new(move |packet: confab_media::EncodedAudio| {
+                onsets.lock().take(packet.level, 2, unix_ms_of(packet.captured));
                 outlet.send(EncodedFrame {
                     layer: 0,
                     captured: packet.captured,

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use super::actor::Note;
 use super::publication::Outlet;
 use super::publish::OwnNote;
+use super::report::SentLayer;
 use crate::api::{JoinOptions, VideoKey, VideoSink};
 
 /// Kept free for sound out of what the network takes.
@@ -28,6 +29,7 @@ const RIDS: [&str; 3] = ["q", "h", "f"];
 /// A camera that delivers.
 pub(super) struct CameraOpened {
     slot: FrameSlot,
+    #[expect(dead_code, reason = "kept for its Drop, which closes the device")]
     capture: VideoCapture,
     size: (u32, u32),
     fps: u32,
@@ -225,6 +227,18 @@ impl OwnVideo {
         if let Some(encoder) = &self.encoder {
             encoder.set_layers(self.watched);
         }
+    }
+
+    /// Figures by layer, lowest first.
+    pub(super) fn layer_reports(&self) -> Vec<SentLayer> {
+        let stats = self.encoder.as_ref().map(|e| e.stats()).unwrap_or_default();
+        let layer = |l: &confab_media::video::encoder::LayerStats| SentLayer {
+            size: l.size,
+            frames: l.frames,
+            keyframes: l.keyframes,
+            target_kbps: l.target.as_kbps(),
+        };
+        stats.layers.iter().map(layer).collect()
     }
 
     fn start_encoder(&mut self) {

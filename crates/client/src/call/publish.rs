@@ -2,7 +2,7 @@
 //! sides, force-unpublish, and the same again after a rejoin. A device that fails leaves a
 //! problem in the snapshot, and the call goes on.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use confab_media::audio::AudioSender;
 use confab_media::{AudioSourceSpec, DeviceError, VideoSourceSpec};
@@ -23,6 +23,8 @@ use crate::signal::SignalSender;
 
 /// LiveKit's SDKs group microphone and camera under this stream: receivers keep them in step.
 const STREAM: &str = "camera";
+/// Expected loss told to the codec at the least, percent.
+const LEAST_LOSS: u8 = 5;
 
 /// What devices tell.
 pub(super) enum OwnNote {
@@ -42,6 +44,8 @@ pub(super) struct Own {
     pub(super) video: OwnVideo,
     microphone: Publication,
     camera: Publication,
+    /// Packets sent and lost at the last look.
+    heard: (u64, u64),
 }
 
 impl Own {
@@ -53,6 +57,7 @@ impl Own {
             camera: Publication::new(TrackSource::Camera, options.camera_on && video.exists()),
             audio,
             video,
+            heard: (0, 0),
         }
     }
 
@@ -221,10 +226,11 @@ impl Own {
         self.video.close();
     }
 
-    pub(super) fn report(&self, stats: &[TrackStats]) -> Vec<SentTrack> {
+    /// `lived`: how long the call has lasted.
+    pub(super) fn report(&self, stats: &[TrackStats], lived: Duration) -> Vec<SentTrack> {
         let tracks = [
-            (&self.microphone, self.audio.outlet.clone(), "microphone"),
-            (&self.camera, self.video.outlet.clone(), "camera"),
+            (&self.microphone, &self.audio.outlet, "microphone"),
+            (&self.camera, &self.video.outlet, "camera"),
         ];
         let tracks = tracks.into_iter().map(|(publication, outlet, source)| {
             let (frames, dropped) = outlet.counts();
@@ -233,6 +239,7 @@ impl Own {
                 .find(|s| s.id == publication.cid)
                 .cloned()
                 .unwrap_or_default();
+            let is_sound = publication.source == TrackSource::Microphone;
             SentTrack {
                 sid: publication.sid().map(ToString::to_string),
                 source: source.to_owned(),
@@ -240,13 +247,40 @@ impl Own {
                 dropped,
                 packets: of_track.packets,
                 bytes: of_track.bytes,
+                kbps: (of_track.bytes as f64 * 0.08 / lived.as_secs_f64().max(0.001)).round() / 10.0,
                 retransmissions: of_track.retransmissions,
                 keyframe_requests: outlet.keyframe_requests(),
                 lost: of_track.lost,
-                ..SentTrack::default()
+                onsets: if is_sound {
+                    self.audio.onsets.lock().all()
+                } else {
+                    Vec::new()
+                },
+                layers: if is_sound {
+                    Vec::new()
+                } else {
+                    self.video.layer_reports()
+                },
             }
         });
         tracks.filter(|t| t.sid.is_some() || t.frames > 0).collect()
+    }
+
+    /// Prepares the codec for the loss that receivers report.
+    pub(super) fn measured(&mut self, stats: &[TrackStats]) {
+        let Some(track) = stats.iter().find(|s| s.id == self.microphone.cid) else {
+            return;
+        };
+        let (packets, lost) = (track.packets, track.lost.max(0).cast_unsigned());
+        let (sent, gone) = (packets.saturating_sub(self.heard.0), lost.saturating_sub(self.heard.1));
+        // Too few packets say nothing.
+        if sent >= 50 {
+            self.heard = (packets, lost);
+            let percent = (gone * 100).div_ceil(sent.max(1)).min(40);
+            // At least the usual loss of wireless networks: FEC costs little and must be there before the loss is.
+            self.audio
+                .set_expected_loss(u8::try_from(percent).unwrap_or(40).max(LEAST_LOSS));
+        }
     }
 
     fn by_sid(&mut self, sid: &str) -> Option<&mut Publication> {

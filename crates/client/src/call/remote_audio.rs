@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use confab_media::MediaPacket;
-use confab_media::audio::{OpusError, Playout, RemoteAudio};
+use confab_media::audio::{Loudness, OpusError, Playout, RemoteAudio};
 use confab_transport::RemoteTrack;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
+use super::hearing::{Newest, Onsets, unix_ms_of};
 use super::report::{AudioFigures, ms};
 use super::subscribe::{Counts, Shared};
 
 /// One received sound.
 pub(super) struct RemoteSound {
     audio: Arc<RemoteAudio>,
+    heard: Arc<Mutex<(Onsets, Newest)>>,
     counts: Arc<Mutex<Counts>>,
     task: AbortHandle,
 }
@@ -34,6 +36,16 @@ impl RemoteSound {
             && let Err(e) = audio.record(&path)
         {
             tracing::warn!("not recorded: {e}");
+        }
+        let heard: Arc<Mutex<(Onsets, Newest)>> = Arc::default();
+        // Windows have ears of their own; bots report what they heard.
+        if shared.sink.is_none() {
+            let heard = heard.clone();
+            audio.set_tap(Box::new(move |block, at| {
+                let mut heard = heard.lock();
+                heard.0.take(Loudness::of(block).dbov(), 1, unix_ms_of(at));
+                heard.1.add(block);
+            }));
         }
         let counts: Arc<Mutex<Counts>> = Arc::default();
         let (to, counted) = (audio.clone(), counts.clone());
@@ -62,6 +74,7 @@ impl RemoteSound {
         });
         Ok(Self {
             audio,
+            heard,
             counts,
             task: task.abort_handle(),
         })
@@ -88,7 +101,8 @@ impl RemoteSound {
             buffer_ms: f64::from(stats.delay_ms),
             level_db: -f32::from(self.audio.loudness().dbov()),
             longest_gap_ms: stats.longest_gap_ms,
-            tone_hz: None,
+            tone_hz: self.heard.lock().1.tone(),
+            onsets: self.heard.lock().0.all(),
         }
     }
 

@@ -93,6 +93,26 @@ pub struct SentTrack {
     pub keyframe_requests: u64,
     /// Lost, as receivers report.
     pub lost: i64,
+    /// Pictures only: simulcast layers, lowest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<SentLayer>,
+    /// Sound only: when it began after silence, ms since 1970, at capture.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub onsets: Vec<f64>,
+}
+
+/// A simulcast layer of an own track.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SentLayer {
+    /// Pixels of its newest frame.
+    pub size: (u32, u32),
+    /// Frames encoded since the camera was last turned on.
+    pub frames: u64,
+    /// Keyframes among them.
+    pub keyframes: u64,
+    /// Its share of what the network takes, now; 0 while it is off.
+    pub target_kbps: u64,
 }
 
 /// Someone's track.
@@ -175,9 +195,12 @@ pub struct AudioFigures {
     pub level_db: f32,
     /// The longest run of concealed sound.
     pub longest_gap_ms: f32,
-    /// The strongest tone of the last second, Hz; absent in silence.
+    /// The strongest tone of the last half second, Hz; absent in silence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tone_hz: Option<f32>,
+    /// When sound began after silence, ms since 1970, at the mixer. With the sender's: mouth-to-ear without devices.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub onsets: Vec<f64>,
 }
 
 /// Order statistics of a series.

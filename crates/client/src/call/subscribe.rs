@@ -255,6 +255,15 @@ impl Remotes {
         all
     }
 
+    /// The connection's round trip: retransmissions are waited for accordingly.
+    pub(super) fn measured(&self, round_trip: Duration) {
+        for remote in self.tracks.values() {
+            if let Media::Picture(picture) = &remote.media {
+                picture.set_round_trip(round_trip);
+            }
+        }
+    }
+
     /// First picture and sound of the call.
     pub(super) fn firsts(&self) -> (Option<f64>, Option<f64>) {
         let firsts = self.shared.firsts.lock();

@@ -25,6 +25,9 @@ const STALLED: Duration = Duration::from_millis(600);
 /// How long the mixing thread sleeps unless the speaker wakes it.
 const NAP: Duration = Duration::from_millis(5);
 
+/// Sees every decoded block of a stream with the time it was mixed; called on the mixing thread, must return at once.
+pub type BlockTap = Box<dyn FnMut(&[f32; BLOCK], Instant) + Send>;
+
 /// One received stream, shared between who pushes packets and the mixing thread.
 pub(super) struct Stream {
     pub(super) id: String,
@@ -34,6 +37,7 @@ pub(super) struct Stream {
     pub(super) volume: AtomicU32,
     pub(super) loudness: AtomicU8,
     pub(super) recorder: Mutex<Option<Recorder>>,
+    pub(super) tap: Mutex<Option<BlockTap>>,
     pub(super) ended: AtomicBool,
 }
 
@@ -48,6 +52,9 @@ impl Stream {
         self.loudness.store(Loudness::of(&block).dbov(), Ordering::Relaxed);
         if let Some(recorder) = self.recorder.lock().as_mut() {
             recorder.write(&block);
+        }
+        if let Some(tap) = self.tap.lock().as_mut() {
+            tap(&block, now);
         }
         let volume = f32::from_bits(self.volume.load(Ordering::Relaxed));
         mix.iter_mut()

@@ -28,6 +28,7 @@ pub use device::{microphones, speakers};
 pub use event::{DeviceEvent, DeviceEvents, no_events};
 pub use jitter::{JitterBuffer, JitterConfig, JitterStats, Pulled};
 pub use meter::Loudness;
+pub use mixer::BlockTap;
 pub use opus::{OpusConfig, OpusDecoder, OpusEncoder, OpusError};
 pub use playout::{FarEnd, Playout, RemoteAudio, SpeakerTarget};
 pub use process::{ProcessingConfig, Processor};

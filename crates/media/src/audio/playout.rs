@@ -15,7 +15,7 @@ use rtrb::Consumer;
 use super::event::DeviceEvents;
 use super::jitter::{JitterBuffer, JitterConfig, JitterStats};
 use super::meter::Loudness;
-use super::mixer::{Mixer, Output, Stream};
+use super::mixer::{BlockTap, Mixer, Output, Stream};
 use super::opus::OpusError;
 use super::recorder::Recorder;
 use super::resample::ToBlocks;
@@ -111,6 +111,7 @@ impl Playout {
             volume: AtomicU32::new(1.0f32.to_bits()),
             loudness: AtomicU8::new(Loudness::SILENCE.dbov()),
             recorder: Mutex::new(None),
+            tap: Mutex::new(None),
             ended: AtomicBool::new(false),
         });
         self.streams.lock().push(Arc::clone(&stream));
@@ -203,6 +204,11 @@ impl RemoteAudio {
         let previous = self.stream.recorder.lock().replace(recorder);
         drop(previous);
         Ok(())
+    }
+
+    /// Shows every decoded block, before the volume, to `tap`: measuring.
+    pub fn set_tap(&self, tap: BlockTap) {
+        *self.stream.tap.lock() = Some(tap);
     }
 
     /// Finishes the file.
