@@ -68,10 +68,11 @@ fn halve_plane(from: &[u8], from_w: usize, to: &mut [u8], w: usize) {
 /// Any other size: the mean of the covered area, or the nearest sample should the resizer refuse.
 fn resize_plane(from: &[u8], from_w: usize, from_h: usize, to: &mut [u8], w: usize, h: usize) {
     let options = fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::Box));
-    let resized = fir::images::ImageRef::new(from_w as u32, from_h as u32, from, fir::PixelType::U8)
+    // Typed: the untyped call would compile the resizer for every kind of pixel there is.
+    let resized = fir::images::TypedImageRef::<fir::pixels::U8>::from_buffer(from_w as u32, from_h as u32, from)
         .ok()
-        .zip(fir::images::Image::from_slice_u8(w as u32, h as u32, to, fir::PixelType::U8).ok())
-        .is_some_and(|(source, mut target)| fir::Resizer::new().resize(&source, &mut target, &options).is_ok());
+        .zip(fir::images::TypedImage::<fir::pixels::U8>::from_buffer(w as u32, h as u32, to).ok())
+        .is_some_and(|(source, mut target)| fir::Resizer::new().resize_typed(&source, &mut target, &options).is_ok());
     if !resized {
         for (row, out) in to.chunks_exact_mut(w).enumerate() {
             let line = &from[row * from_h / h * from_w..];
