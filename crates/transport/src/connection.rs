@@ -23,8 +23,8 @@ use webrtc::rtp_transceiver::{RTCRtpReceiverId, RTCRtpTransceiverDirection, RTCR
 use webrtc::runtime::TokioRuntime;
 
 use crate::api::{
-    CandidateInit, Connection, ConnectionConfig, ConnectionEvent, ConnectionStats, SendCodec, SendTrackConfig,
-    TrackSender, TransportError,
+    CandidateInit, Connection, ConnectionConfig, ConnectionEvent, ConnectionState, ConnectionStats, SendCodec,
+    SendTrackConfig, TrackSender, TransportError,
 };
 use crate::data::{self, DataChannels};
 use crate::events::{Events, Handler};
@@ -35,6 +35,8 @@ use crate::{publish, sdp, setup, stats};
 const DATA_BUFFER: usize = 1 << 20;
 /// How often the round trip is read for the retransmission timers.
 const ROUND_TRIP_INTERVAL: Duration = Duration::from_secs(1);
+/// How long UDP is tried before TCP candidates are dialled: the first pair that works is kept, and media belongs on UDP.
+const UDP_FIRST: Duration = Duration::from_millis(400);
 /// How long `close` waits for the tasks. They end at once unless the computer is overloaded.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
@@ -88,9 +90,21 @@ impl Core {
         });
     }
 
-    /// Notes the state; true when it has just become connected.
-    pub(crate) fn set_connected(&self, connected: bool) -> bool {
-        !self.connected.send_replace(connected) && connected
+    /// Notes the state. Media goes on through an ICE restart and a short silence; only the end stops it.
+    pub(crate) fn note_state(&self, state: ConnectionState) {
+        match state {
+            ConnectionState::Connected => {
+                self.connected.send_replace(true);
+                // At the start, or after an interruption in which frames may have been lost.
+                for track in self.wire.sent_tracks() {
+                    track.want_all_keyframes(Instant::now());
+                }
+            }
+            ConnectionState::Failed | ConnectionState::Closed => {
+                self.connected.send_replace(false);
+            }
+            ConnectionState::Connecting | ConnectionState::Disconnected => {}
+        }
     }
 
     /// The m-line of a receiver.
@@ -127,18 +141,35 @@ impl Core {
         }
     }
 
-    async fn apply_remote(&self, description: RTCSessionDescription, tcp: bool) -> Result<(), TransportError> {
+    /// Dials the server's TCP candidates: at once when there is nothing else, or when UDP found no way.
+    fn dial_tcp(&self, pc: &Arc<dyn PeerConnection>, candidates: Vec<CandidateInit>, tcp: Tcp) {
+        if candidates.is_empty() || tcp == Tcp::Never {
+            return;
+        }
+        let pc = pc.clone();
+        let mut connected = self.connected.subscribe();
+        self.spawn(async move {
+            let by_udp = connected.wait_for(|connected| *connected);
+            if tcp == Tcp::AfterUdp && tokio::time::timeout(UDP_FIRST, by_udp).await.is_ok() {
+                return;
+            }
+            for candidate in candidates {
+                if let Err(error) = add_candidate(&pc, candidate).await {
+                    debug!(%error, "a TCP candidate was refused");
+                }
+            }
+        });
+    }
+
+    async fn apply_remote(&self, description: RTCSessionDescription, tcp: Tcp) -> Result<(), TransportError> {
         let pc = self.pc()?;
-        let candidates = if tcp {
-            sdp::tcp_candidates(&description.sdp)
-        } else {
-            Vec::new()
-        };
+        let candidates = sdp::tcp_candidates(&description.sdp);
         pc.set_remote_description(description)
             .await
             .map_err(|e| TransportError::webrtc("set the remote description", e))?;
         let early = self.early.lock().take().unwrap_or_default();
-        for candidate in candidates.into_iter().chain(early) {
+        self.dial_tcp(pc, candidates, tcp);
+        for candidate in early {
             if let Err(error) = add_candidate(pc, candidate).await {
                 debug!(%error, "a remote candidate was refused");
             }
@@ -160,11 +191,19 @@ async fn add_candidate(pc: &Arc<dyn PeerConnection>, candidate: CandidateInit) -
         .map_err(|e| TransportError::webrtc("add a candidate", e))
 }
 
+/// When TCP is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tcp {
+    Never,
+    AfterUdp,
+    Only,
+}
+
 /// A peer connection on `webrtc`.
 pub struct WebRtcConnection {
     core: Arc<Core>,
     passive_setup: bool,
-    tcp: bool,
+    tcp: Tcp,
     started: Instant,
 }
 
@@ -198,11 +237,15 @@ impl WebRtcConnection {
             .with_handler(Arc::new(Handler(Arc::downgrade(&core))))
             .with_runtime(Arc::new(TokioRuntime))
             .with_data_channel_send_buffer_limit(DATA_BUFFER);
-        if !config.tcp_only {
+        let tcp = match (config.tcp_only, config.tcp) {
+            (true, _) => Tcp::Only,
+            (false, true) => Tcp::AfterUdp,
+            (false, false) => Tcp::Never,
+        };
+        if tcp != Tcp::Only {
             builder = builder.with_udp_addrs(addresses.clone());
         }
-        let tcp = config.tcp || config.tcp_only;
-        if tcp {
+        if tcp != Tcp::Never {
             builder = builder.with_tcp_addrs(addresses);
         }
         let pc = builder
@@ -296,7 +339,7 @@ impl Connection for WebRtcConnection {
             .create_answer(None)
             .await
             .map_err(|e| TransportError::webrtc("create an answer", e))?;
-        let text = answer.sdp.clone();
+        let text = sdp::with_directions(&answer.sdp);
         pc.set_local_description(answer)
             .await
             .map_err(|e| TransportError::webrtc("set the local description", e))?;
@@ -308,6 +351,10 @@ impl Connection for WebRtcConnection {
         let pc = self.core.pc()?;
         if let Some(early) = self.core.early.lock().as_mut() {
             early.push(candidate);
+            return Ok(());
+        }
+        if sdp::is_passive_tcp(&candidate.candidate) {
+            self.core.dial_tcp(pc, vec![candidate], self.tcp);
             return Ok(());
         }
         add_candidate(pc, candidate).await
@@ -405,7 +452,7 @@ impl Connection for WebRtcConnection {
     async fn close(&self) {
         let Ok(pc) = self.core.pc().cloned() else { return };
         self.core.token.cancel();
-        self.core.set_connected(false);
+        self.core.note_state(ConnectionState::Closed);
         if let Err(error) = pc.close().await {
             debug!(%error, "closing");
         }
@@ -418,7 +465,12 @@ impl Connection for WebRtcConnection {
 }
 
 impl Drop for WebRtcConnection {
+    /// Ends what a forgotten `close` would leave: the library's driver outlives its handle.
     fn drop(&mut self) {
+        let open = self.core.pc().ok().cloned();
         self.core.token.cancel();
+        if let (Some(pc), Ok(runtime)) = (open, tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move { pc.close().await });
+        }
     }
 }

@@ -12,8 +12,6 @@ use webrtc::data_channel::DataChannel;
 use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{PeerConnectionEventHandler, RTCPeerConnectionIceEvent, RTCPeerConnectionState};
 
-use std::time::Instant;
-
 use crate::api::{CandidateInit, ConnectionEvent, ConnectionState};
 use crate::connection::Core;
 
@@ -93,11 +91,7 @@ impl PeerConnectionEventHandler for Handler {
             _ => ConnectionState::Connecting,
         };
         debug!(?state, "connection state");
-        if core.set_connected(state == ConnectionState::Connected) {
-            for track in core.wire.sent_tracks() {
-                track.want_all_keyframes(Instant::now());
-            }
-        }
+        core.note_state(state);
         core.events.tell(ConnectionEvent::State(state));
     }
 

@@ -7,6 +7,28 @@ pub(crate) fn passive(offer: &str) -> String {
     offer.replace("a=setup:actpass", "a=setup:passive")
 }
 
+/// Gives each refused section (port 0) the direction that the library leaves out and strict readers ask for.
+pub(crate) fn with_directions(answer: &str) -> String {
+    const DIRECTIONS: [&str; 4] = ["a=sendrecv", "a=sendonly", "a=recvonly", "a=inactive"];
+    let mut out = String::with_capacity(answer.len() + 16);
+    let mut refused = false;
+    for line in answer.lines() {
+        if line.starts_with("m=") {
+            if refused {
+                out.push_str("a=inactive\r\n");
+            }
+            refused = line.split_ascii_whitespace().nth(1) == Some("0");
+        }
+        refused &= !DIRECTIONS.contains(&line);
+        out.push_str(line);
+        out.push_str("\r\n");
+    }
+    if refused {
+        out.push_str("a=inactive\r\n");
+    }
+    out
+}
+
 /// The passive TCP candidates inside a description, which the library does not dial by itself.
 pub(crate) fn tcp_candidates(sdp: &str) -> Vec<CandidateInit> {
     let mut mid = None;
@@ -36,7 +58,8 @@ pub(crate) fn tcp_candidates(sdp: &str) -> Vec<CandidateInit> {
     found
 }
 
-fn is_passive_tcp(candidate: &str) -> bool {
+/// Whether a candidate line is one that the other side listens on with TCP.
+pub(crate) fn is_passive_tcp(candidate: &str) -> bool {
     let mut words = candidate.split_ascii_whitespace();
     candidate.starts_with("candidate:")
         && words
@@ -61,6 +84,15 @@ mod tests {
             (found[0].sdp_mid.as_deref(), found[0].sdp_mline_index),
             (Some("0"), Some(0))
         );
+    }
+
+    #[test]
+    fn refused_sections_get_a_direction_and_the_others_keep_theirs() {
+        let answer = "v=0\r\nm=video 0 X 0\r\na=mid:0\r\nm=audio 9 X 1\r\na=recvonly\r\nm=video 0 X 0\r\na=inactive\r\nm=video 0 X 0\r\n";
+        let whole = "v=0\r\nm=video 0 X 0\r\na=mid:0\r\na=inactive\r\nm=audio 9 X 1\r\na=recvonly\r\n\
+                     m=video 0 X 0\r\na=inactive\r\nm=video 0 X 0\r\na=inactive\r\n";
+        assert_eq!(with_directions(answer), whole);
+        assert_eq!(with_directions(whole), whole);
     }
 
     #[test]

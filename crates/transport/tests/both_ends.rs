@@ -2,7 +2,7 @@
 
 mod peer;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,11 +20,13 @@ struct End {
     events: mpsc::UnboundedReceiver<ConnectionEvent>,
 }
 
-async fn forward(mut events: Events, other: Arc<dyn Connection>, rest: mpsc::UnboundedSender<ConnectionEvent>) {
+async fn forward(mut events: Events, other: Weak<dyn Connection>, rest: mpsc::UnboundedSender<ConnectionEvent>) {
     while let Some(event) = events.recv().await {
         match event {
             ConnectionEvent::LocalCandidate(candidate) => {
-                let _ = other.add_candidate(candidate).await;
+                if let Some(other) = other.upgrade() {
+                    let _ = other.add_candidate(candidate).await;
+                }
             }
             event => {
                 let _ = rest.send(event);
@@ -42,7 +44,7 @@ async fn pair() -> (End, End) {
     let (right, right_events) = WebRtcConnection::new(config).await.unwrap();
     let ends = [(&left, &right, left_events), (&right, &left, right_events)].map(|(this, other, from)| {
         let (rest, events) = mpsc::unbounded_channel();
-        tokio::spawn(forward(from, other.clone(), rest));
+        tokio::spawn(forward(from, Arc::downgrade(other), rest));
         End {
             connection: this.clone(),
             events,
@@ -169,7 +171,9 @@ async fn a_removed_track_ends_and_its_successor_is_seen() {
         tokio::time::timeout(Duration::from_secs(3), ended)
             .await
             .expect("the track ends");
-        assert!(sender.frames.is_closed());
+        tokio::time::timeout(Duration::from_secs(1), sender.frames.closed())
+            .await
+            .expect("the sender is told");
     }
     left.connection.close().await;
     right.connection.close().await;
@@ -195,4 +199,41 @@ async fn a_closed_connection_refuses_and_its_events_end() {
         .await
         .expect("events end");
     right.connection.close().await;
+}
+
+#[test]
+fn nothing_is_left_running_after_a_close_or_a_drop() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        let before = alive();
+        for close in [true, false] {
+            let (left, mut right) = pair().await;
+            left.connection
+                .open_data_channel("_reliable", true, None)
+                .await
+                .unwrap();
+            let sender = left.connection.add_track(track("camera", one_layer())).await.unwrap();
+            negotiate(&left, &right).await;
+            let sending = tokio::spawn(send_video(sender, vec![1000], 31));
+            wait(&mut right, |e| matches!(e, ConnectionEvent::Track(_)).then_some(())).await;
+            sending.await.unwrap();
+            if close {
+                left.connection.close().await;
+                right.connection.close().await;
+            }
+            drop((left, right));
+            let gone = async {
+                while alive() > before {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            let done = tokio::time::timeout(Duration::from_secs(5), gone).await;
+            assert!(done.is_ok(), "{} tasks still live (closed: {close})", alive() - before);
+        }
+    });
 }

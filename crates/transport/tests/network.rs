@@ -183,7 +183,7 @@ async fn media_goes_on_through_an_ice_restart() {
 async fn media_flows_over_tcp_alone() {
     let mut peer = Peer::new(PeerConfig {
         tcp: true,
-        no_udp: false,
+        ..Default::default()
     })
     .await;
     let begun = Instant::now();
@@ -216,5 +216,77 @@ async fn media_flows_over_tcp_alone() {
         "{stats:?}"
     );
     assert!(stats.bytes_sent > 200_000, "{stats:?}");
+    connection.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tcp_takes_over_where_udp_finds_no_way() {
+    let mut peer = Peer::new(PeerConfig {
+        tcp: true,
+        no_udp: true,
+        ..Default::default()
+    })
+    .await;
+    let (connection, mut events) = WebRtcConnection::new(ConnectionConfig { tcp: true, ..config() })
+        .await
+        .unwrap();
+    let audio = connection
+        .add_track(track("microphone", SendCodec::Opus))
+        .await
+        .unwrap();
+    negotiate(&connection, &peer, false).await;
+    connected(&mut events).await;
+    send_audio(audio, 20).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut got = Got::default();
+    got.take(peer.drain());
+    assert_eq!(got.audio.len(), 20);
+    connection.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn udp_is_chosen_where_both_would_work() {
+    let peer = Peer::new(PeerConfig {
+        tcp: true,
+        ..Default::default()
+    })
+    .await;
+    let (connection, mut events) = WebRtcConnection::new(ConnectionConfig { tcp: true, ..config() })
+        .await
+        .unwrap();
+    connection
+        .add_track(track("microphone", SendCodec::Opus))
+        .await
+        .unwrap();
+    negotiate(&connection, &peer, false).await;
+    connected(&mut events).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(connection.stats().await.protocol.as_deref(), Some("udp"));
+    connection.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_codec_that_we_lack_is_refused_and_the_other_tracks_go_on() {
+    let peer = Peer::new(PeerConfig {
+        only_vp9: true,
+        ..Default::default()
+    })
+    .await;
+    let (connection, mut events) = WebRtcConnection::new(config()).await.unwrap();
+    let (offer, pending, audio) = peer
+        .offer(|api| {
+            api.add_media(MediaKind::Video, Direction::SendOnly, None, None, None);
+            api.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None)
+        })
+        .await;
+    let answer = connection.answer_offer(&offer).await.unwrap();
+    peer.accept(pending, &answer).await;
+    connected(&mut events).await;
+    let receive = async {
+        let mut track = remote_track(&mut events).await;
+        assert_eq!(track.mime, "audio/opus");
+        assert!(track.packets.recv().await.is_some());
+    };
+    tokio::join!(peer::sound_from(&peer, audio, 30), receive);
     connection.close().await;
 }

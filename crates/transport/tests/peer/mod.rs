@@ -75,6 +75,8 @@ pub struct PeerConfig {
     pub tcp: bool,
     /// No UDP candidate.
     pub no_udp: bool,
+    /// VP9 is its only video codec.
+    pub only_vp9: bool,
 }
 
 /// A peer that runs until dropped.
@@ -94,7 +96,11 @@ impl Drop for Peer {
 impl Peer {
     pub async fn new(config: PeerConfig) -> Self {
         str0m::crypto::from_feature_flags().install_process_default();
-        let mut rtc = Rtc::builder()
+        let mut builder = Rtc::builder();
+        if config.only_vp9 {
+            builder = builder.clear_codecs().enable_opus(true, false).enable_vp9(true);
+        }
+        let mut rtc = builder
             .set_ice_lite(true)
             .set_rtp_mode(true)
             .enable_bwe(Some(Bitrate::kbps(2000)))
@@ -342,6 +348,29 @@ pub async fn media_from(peer: &Peer, audio: Mid, video: Mid, count: u32) {
             for (seq, time, data) in sound {
                 stream.write_rtp(RtpWrite::new(pts[0], seq.into(), time, now, data));
             }
+        })
+        .await;
+    }
+}
+
+/// Sends sound alone.
+pub async fn sound_from(peer: &Peer, audio: Mid, count: u32) {
+    use str0m::rtp::RtpWrite;
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    for number in 0..count {
+        ticks.tick().await;
+        peer.with(move |rtc| {
+            let now = Instant::now();
+            let pt = rtc.media(audio).unwrap().remote_pts()[0];
+            let mut api = rtc.direct_api();
+            let stream = api.stream_tx_by_mid(audio, None).unwrap();
+            stream.write_rtp(RtpWrite::new(
+                pt,
+                u64::from(number + 1).into(),
+                number * 960,
+                now,
+                vec![31 << 3; 60],
+            ));
         })
         .await;
     }
