@@ -130,7 +130,7 @@ impl Drop for Device {
 /// Rows are padded on macOS only, where the buffer ends with its last row. Elsewhere buffers end with their memory page.
 fn stride(bytes: &[u8], height: u32) -> Option<usize> {
     let rows = height as usize;
-    (cfg!(target_os = "macos") && rows > 0 && bytes.len() % rows == 0).then(|| bytes.len() / rows)
+    (cfg!(target_os = "macos") && rows > 0 && bytes.len().is_multiple_of(rows)).then(|| bytes.len() / rows)
 }
 
 fn pixel_format(format: FrameFormat) -> PixelFormat {

@@ -18,6 +18,8 @@ const CAMERA: DeviceKind = DeviceKind::Camera;
 const STALLED: Duration = Duration::from_secs(3);
 /// A lost camera is looked for this often; there is no event that tells.
 const RETRY: Duration = Duration::from_secs(2);
+/// The first look comes sooner: where any camera will do, another one can take over within a second.
+const FIRST_RETRY: Duration = Duration::from_millis(300);
 /// Opening takes up to a second on real cameras, and up to a minute where the system asks the person first.
 const OPEN_LIMIT: Duration = Duration::from_secs(75);
 const LIST_LIMIT: Duration = Duration::from_secs(5);
@@ -315,7 +317,7 @@ impl Worker {
                 tracing::warn!(%error, "the camera is lost");
                 drop(device);
                 (job.events)(DeviceEvent::Lost(DeviceError::Lost(CAMERA)));
-                State::Lost(job, Instant::now() + RETRY)
+                State::Lost(job, Instant::now() + FIRST_RETRY)
             }
         }
     }

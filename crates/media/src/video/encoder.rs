@@ -7,23 +7,20 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use confab_types::{Bitrate, CameraQuality};
+use confab_types::Bitrate;
 use parking_lot::Mutex;
 use thiserror::Error;
 
+use crate::video::load::{Load, speed_for};
 use crate::video::scale::{fit_within, scale};
+use crate::video::simulcast::even;
+pub use crate::video::simulcast::{LayerSpec, SimulcastConfig, share_out};
 use crate::video::slot::{FrameSlot, SlotWait};
 use crate::video::vp8::{Encoder, EncoderConfig, Vp8Error};
 use crate::{EncodedVideo, FrameTransform, I420};
 
 /// A keyframe is made from the last picture if no new one comes within this (a source that stands still).
 const KEYFRAME_PATIENCE: Duration = Duration::from_millis(150);
-/// Shares of the frame interval: above the first for a while sheds, below the second for longer restores.
-const OVERLOAD: f32 = 0.85;
-const EASE: f32 = 0.40;
-/// Between two steps of shedding, and before one is taken back.
-const SHED_EVERY: Duration = Duration::from_secs(2);
-const RESTORE_AFTER: Duration = Duration::from_secs(10);
 
 /// Why encoding cannot begin.
 #[derive(Debug, Error)]
@@ -38,111 +35,6 @@ pub enum EncoderError {
     /// No thread.
     #[error("no thread could be started")]
     Thread(#[source] std::io::Error),
-}
-
-/// One simulcast layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LayerSpec {
-    /// The top layer's size is divided by this: 1, 2 or 4.
-    pub divide: u32,
-    /// The most it takes.
-    pub max_bitrate: Bitrate,
-    /// The least it is worth sending with.
-    pub min_bitrate: Bitrate,
-}
-
-/// What to encode.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SimulcastConfig {
-    /// Larger pictures are scaled down to fit into this; smaller ones stay as they are.
-    pub width: u32,
-    /// As `width`.
-    pub height: u32,
-    /// Most frames per second.
-    pub fps: u32,
-    /// Lowest first.
-    pub layers: Vec<LayerSpec>,
-    /// Temporal layers of each: 3 with simulcast (WebRTC's default: a lost upper frame stops nothing and the server can
-    /// thin the stream), else 1, which needs the fewest bits.
-    pub temporal_layers: u8,
-}
-
-impl SimulcastConfig {
-    /// The layers that livekit-client uses for a camera: 3 from 960 pixels, 2 from 480, else 1.
-    pub fn for_camera(quality: CameraQuality, fps: u32) -> Self {
-        let (width, height) = quality.size();
-        Self::for_size(width, height, fps, quality.max_bitrate())
-    }
-
-    /// The same for any size.
-    pub fn for_size(width: u32, height: u32, fps: u32, max: Bitrate) -> Self {
-        let count = match width.max(height) {
-            960.. => 3,
-            480.. => 2,
-            _ => 1,
-        };
-        let layers = (0..count).rev().map(|down| layer(max, down)).collect();
-        Self {
-            width,
-            height,
-            fps,
-            layers,
-            temporal_layers: if count > 1 { 3 } else { 1 },
-        }
-    }
-
-    /// One layer only.
-    pub fn single(width: u32, height: u32, fps: u32, max: Bitrate) -> Self {
-        Self {
-            width,
-            height,
-            fps,
-            layers: vec![layer(max, 0)],
-            temporal_layers: 1,
-        }
-    }
-
-    /// Size of a layer of a full-size picture, for LiveKit's `VideoLayer`.
-    pub fn layer_size(&self, layer: usize) -> (u32, u32) {
-        let divide = self.layers.get(layer).map_or(1, |l| l.divide.max(1));
-        even((self.width, self.height), divide)
-    }
-}
-
-/// The layer `down` steps below the top; each step takes 30 % of the one above (livekit-client: 1700, 450, 160).
-fn layer(max: Bitrate, down: u32) -> LayerSpec {
-    let bps = (0..down).fold(max.as_bps(), |bps, _| bps * 3 / 10).max(60_000);
-    LayerSpec {
-        divide: 1 << down,
-        max_bitrate: Bitrate::bps(bps),
-        min_bitrate: Bitrate::bps((bps * 2 / 5).max(30_000)),
-    }
-}
-
-fn even((width, height): (u32, u32), divide: u32) -> (u32, u32) {
-    ((width / divide & !1).max(2), (height / divide & !1).max(2))
-}
-
-/// Shares a bitrate out: the lowest wanted layer first, a higher one only if its minimum is left.
-/// Zero means: not now. The lowest wanted one always gets something.
-pub fn share_out(target: Bitrate, layers: &[LayerSpec], wanted: u8) -> Vec<Bitrate> {
-    let mut left = target.as_bps();
-    let mut lowest = true;
-    let share = |(index, layer): (usize, &LayerSpec)| {
-        if wanted >> index & 1 == 0 {
-            return Bitrate::ZERO;
-        }
-        let least = layer.min_bitrate.as_bps();
-        let given = match left {
-            left if left >= least => left.min(layer.max_bitrate.as_bps()),
-            left if lowest => left.max(30_000),
-            _ => 0,
-        };
-        lowest = false;
-        left = left.saturating_sub(given);
-        Bitrate::bps(given)
-    };
-    layers.iter().enumerate().map(share).collect()
 }
 
 /// Figures of one layer, now.
@@ -357,7 +249,7 @@ impl Worker {
         let started = Instant::now();
         let count = self.layers.len();
         let mut wanted = self.shared.wanted.load(Ordering::Relaxed) & (u8::MAX >> (8 - count));
-        if self.load.shed >= 2 && wanted.count_ones() > 1 {
+        if self.load.shed() >= 2 && wanted.count_ones() > 1 {
             wanted &= !(1 << wanted.ilog2());
         }
         let target = Bitrate::bps(self.shared.target.load(Ordering::Relaxed));
@@ -383,13 +275,12 @@ impl Worker {
         self.load.picture(started, started.elapsed());
         let mut stats = self.shared.stats.lock();
         stats.pictures += 1;
-        (stats.fps, stats.encode_ms, stats.shed) =
-            (self.load.fps, self.load.cost.as_secs_f32() * 1000.0, self.load.shed);
+        (stats.fps, stats.encode_ms, stats.shed) = (self.load.fps(), self.load.cost_ms(), self.load.shed());
     }
 
     fn encode_layer(&mut self, index: usize, picture: &I420, bitrate: Bitrate, keyframe: bool) -> Result<(), Vp8Error> {
         let fps = self.load.target_fps();
-        let speed = if self.load.shed >= 1 {
+        let speed = if self.load.shed() >= 1 {
             12
         } else {
             speed_for(picture.width * picture.height)
@@ -442,74 +333,6 @@ impl Worker {
             });
         }
         Ok(())
-    }
-}
-
-/// libvpx's speed by picture size: small layers are cheap, so they get the better search.
-fn speed_for(pixels: u32) -> i32 {
-    match pixels {
-        0..=130_000 => 6,
-        130_001..=400_000 => 8,
-        _ => 10,
-    }
-}
-
-/// Measures encoding time against the frame interval and decides what to shed. Pure.
-struct Load {
-    fps_wanted: u32,
-    cost: Duration,
-    fps: f32,
-    window: (Instant, u32),
-    shed: u8,
-    changed: Instant,
-}
-
-impl Load {
-    fn new(fps: u32, now: Instant) -> Self {
-        Self {
-            fps_wanted: fps.max(1),
-            cost: Duration::ZERO,
-            fps: 0.0,
-            window: (now, 0),
-            shed: 0,
-            changed: now,
-        }
-    }
-
-    fn target_fps(&self) -> u32 {
-        if self.shed >= 3 {
-            self.fps_wanted.div_ceil(2)
-        } else {
-            self.fps_wanted
-        }
-    }
-
-    fn interval(&self) -> Duration {
-        Duration::from_secs(1) / self.target_fps()
-    }
-
-    fn picture(&mut self, now: Instant, took: Duration) {
-        self.cost = if self.cost.is_zero() {
-            took
-        } else {
-            self.cost.mul_f32(0.9) + took.mul_f32(0.1)
-        };
-        self.window.1 += 1;
-        let window = now.saturating_duration_since(self.window.0);
-        if window >= Duration::from_secs(1) {
-            self.fps = self.window.1 as f32 / window.as_secs_f32();
-            self.window = (now, 0);
-        }
-        let share = self.cost.as_secs_f32() / self.interval().as_secs_f32();
-        let since = now.saturating_duration_since(self.changed);
-        if share > OVERLOAD && self.shed < 3 && since >= SHED_EVERY {
-            self.shed += 1;
-            self.changed = now;
-            tracing::debug!(shed = self.shed, "encoding takes too long, shedding");
-        } else if share < EASE && self.shed > 0 && since >= RESTORE_AFTER {
-            self.shed -= 1;
-            self.changed = now;
-        }
     }
 }
 

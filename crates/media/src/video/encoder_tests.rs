@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use confab_types::CameraQuality;
+
 use super::*;
 use crate::NoTransform;
 use crate::video::pattern::TestPattern;
@@ -40,19 +42,6 @@ fn sizes(got: &Got) -> BTreeMap<usize, (u32, u32)> {
         .iter()
         .filter_map(|f| Some((f.layer, keyframe_size(&f.data)?)))
         .collect()
-}
-
-#[test]
-fn qualities_have_livekits_layers() {
-    let sizes = |quality| {
-        let config = SimulcastConfig::for_camera(quality, 30);
-        (0..config.layers.len())
-            .map(|i| config.layer_size(i))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(sizes(CameraQuality::High), [(320, 180), (640, 360), (1280, 720)]);
-    assert_eq!(sizes(CameraQuality::Medium), [(320, 240), (640, 480)]);
-    assert_eq!(sizes(CameraQuality::Low), [(320, 240)]);
 }
 
 #[test]
@@ -148,45 +137,6 @@ fn too_many_pictures_are_thinned_to_the_rate_asked_for() {
     assert!(encoder.stats().pictures <= 16, "{} pictures", encoder.stats().pictures);
     drop(encoder);
     assert!(got.lock().len() <= 16);
-}
-
-#[test]
-fn the_share_out_feeds_small_layers_first_and_never_starves_the_last_one() {
-    let layers = SimulcastConfig::for_camera(CameraQuality::High, 30).layers;
-    let shares = |kbps, wanted| -> Vec<u64> {
-        share_out(Bitrate::kbps(kbps), &layers, wanted)
-            .iter()
-            .map(|b| b.as_kbps())
-            .collect()
-    };
-    assert_eq!(shares(5000, 0b111), [153, 510, 1700]);
-    assert_eq!(shares(700, 0b111), [153, 510, 0]);
-    assert_eq!(shares(1400, 0b111), [153, 510, 737]);
-    assert_eq!(shares(1000, 0b100), [0, 0, 1000]);
-    assert_eq!(shares(100, 0b100), [0, 0, 100]);
-    assert_eq!(shares(0, 0b111), [30, 0, 0]);
-    assert_eq!(shares(5000, 0), [0, 0, 0]);
-}
-
-#[test]
-fn overload_sheds_quality_then_the_top_layer_then_the_rate_and_recovers() {
-    let mut now = Instant::now();
-    let mut load = Load::new(30, now);
-    let mut run = |load: &mut Load, seconds: u32, cost: u64| {
-        for _ in 0..seconds * 30 {
-            now += Duration::from_millis(33);
-            load.picture(now, Duration::from_millis(cost));
-        }
-    };
-    run(&mut load, 5, 10);
-    assert_eq!(load.shed, 0);
-    run(&mut load, 4, 40);
-    assert!(load.shed >= 1);
-    run(&mut load, 10, 90);
-    assert_eq!((load.shed, load.target_fps()), (3, 15));
-    run(&mut load, 60, 8);
-    assert_eq!((load.shed, load.target_fps()), (0, 30));
-    assert!((29.0..31.5).contains(&load.fps), "{}", load.fps);
 }
 
 #[test]

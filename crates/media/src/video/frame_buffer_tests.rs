@@ -37,7 +37,7 @@ impl Stream {
         data[0] = u8::from(!keyframe);
         data[3..6].copy_from_slice(&[0x9d, 0x01, 0x2a]);
         data[10..14].copy_from_slice(&self.frame.to_be_bytes());
-        let temporal = self.layered.then(|| match (keyframe, self.frame % 4) {
+        let temporal = self.layered.then_some(match (keyframe, self.frame % 4) {
             (true, _) | (_, 0) => (0, false),
             (_, 2) => (1, true),
             (_, n) => (2, n == 1),

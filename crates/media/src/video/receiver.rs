@@ -99,6 +99,7 @@ struct Inbox {
     shown: Option<(u32, u32)>,
     round_trip: Option<Duration>,
     tap: Option<FrameTap>,
+    paused: bool,
     stop: bool,
 }
 
@@ -154,6 +155,11 @@ impl VideoReceiver {
     /// The connection's round trip: retransmissions are waited for accordingly.
     pub fn set_round_trip(&self, round_trip: Duration) {
         self.with_inbox(|inbox| inbox.round_trip = Some(round_trip));
+    }
+
+    /// The sender turned its camera off: the gap that follows is no freeze.
+    pub fn note_pause(&self) {
+        self.with_inbox(|inbox| inbox.paused = true);
     }
 
     /// Shows every complete frame to `tap` before it is decoded.
@@ -238,7 +244,11 @@ impl Worker {
         }
         let packets = std::mem::take(&mut inbox.packets);
         let (shown, round_trip, tap) = (inbox.shown, inbox.round_trip.take(), inbox.tap.take());
+        let paused = std::mem::take(&mut inbox.paused);
         drop(inbox);
+        if paused {
+            self.flow.pause();
+        }
         if let Some(round_trip) = round_trip {
             self.buffer.set_round_trip(round_trip);
         }

@@ -1,5 +1,4 @@
-//! VP8 by libvpx: a thin safe wrapper, the one place of this crate with `unsafe`.
-//! Knows frames and bits only; layers, pacing and recovery are decided elsewhere.
+//! The encoder: settings for real-time use, temporal layers, rates that change while it runs.
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;
@@ -8,36 +7,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use confab_types::Bitrate;
-use thiserror::Error;
 use vpx_sys as vpx;
 
+use super::{Vp8Error, check, check_size};
 use crate::I420;
-
-/// Largest picture that is decoded, in pixels: 4096x2304. A header may claim 16383x16383, which would take 400 MB.
-pub const MAX_PIXELS: u32 = 4096 * 2304;
-
-/// How long a frame may be: more than the worst keyframe of [`MAX_PIXELS`] that a sane encoder makes.
-const MAX_FRAME_BYTES: usize = 8 << 20;
-
-/// Why libvpx did not do it.
-#[derive(Debug, Clone, Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Vp8Error {
-    /// The size cannot be encoded or decoded.
-    #[error("{0}x{1} is not a size that can be handled")]
-    Size(u32, u32),
-    /// Not a VP8 frame, a damaged one, or one that needs a picture that never came.
-    #[error("the frame cannot be decoded")]
-    Corrupt,
-    /// libvpx refused; its own words.
-    #[error("libvpx, {what}: {reason}")]
-    Library {
-        /// What was tried.
-        what: &'static str,
-        /// libvpx's words.
-        reason: String,
-    },
-}
 
 /// How to encode.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -133,7 +106,7 @@ impl Encoder {
     /// Makes an encoder for real-time use.
     pub fn new(config: EncoderConfig) -> Result<Self, Vp8Error> {
         check_size(config.width, config.height)?;
-        if config.width % 2 != 0 || config.height % 2 != 0 {
+        if !config.width.is_multiple_of(2) || !config.height.is_multiple_of(2) {
             return Err(Vp8Error::Size(config.width, config.height));
         }
         let config = EncoderConfig {
@@ -375,147 +348,3 @@ fn set_bitrate(settings: &mut vpx::vpx_codec_enc_cfg_t, config: &EncoderConfig) 
         *target = kbps * share / 100;
     }
 }
-
-fn check(status: vpx::vpx_codec_err_t, what: &'static str) -> Result<(), Vp8Error> {
-    if status == vpx::vpx_codec_err_t::VPX_CODEC_OK {
-        return Ok(());
-    }
-    // SAFETY: libvpx answers a static, NUL-terminated text for every code.
-    let reason = unsafe { std::ffi::CStr::from_ptr(vpx::vpx_codec_err_to_string(status)) };
-    Err(Vp8Error::Library {
-        what,
-        reason: reason.to_string_lossy().into_owned(),
-    })
-}
-
-fn check_size(width: u32, height: u32) -> Result<(), Vp8Error> {
-    // Two by two is the smallest with a chroma sample; 14 bits is what the header holds.
-    let possible = (2..=16_383).contains(&width) && (2..=16_383).contains(&height) && width * height <= MAX_PIXELS;
-    if possible {
-        Ok(())
-    } else {
-        Err(Vp8Error::Size(width, height))
-    }
-}
-
-/// Whether a decoder can start at this frame (RFC 6386, 9.1: the first bit is clear).
-pub fn is_keyframe(frame: &[u8]) -> bool {
-    frame.len() >= 10 && frame[0] & 1 == 0 && frame[3..6] == [0x9d, 0x01, 0x2a]
-}
-
-/// Width and height that a keyframe announces.
-pub fn keyframe_size(frame: &[u8]) -> Option<(u32, u32)> {
-    let word = |at: usize| u32::from(u16::from_le_bytes([frame[at], frame[at + 1]]) & 0x3fff);
-    is_keyframe(frame).then(|| (word(6), word(8)))
-}
-
-/// A VP8 decoder.
-pub struct Decoder {
-    context: Box<vpx::vpx_codec_ctx_t>,
-    started: bool,
-}
-
-// SAFETY: as for the encoder.
-unsafe impl Send for Decoder {}
-
-impl Decoder {
-    /// Makes a decoder; it takes the size from the first keyframe.
-    pub fn new() -> Result<Self, Vp8Error> {
-        let settings = vpx::vpx_codec_dec_cfg { threads: 1, w: 0, h: 0 };
-        let mut context = Box::new(MaybeUninit::<vpx::vpx_codec_ctx_t>::zeroed());
-        // SAFETY: libvpx fills the zeroed context, boxed so that it never moves; `settings` outlives the call and is copied.
-        let status = unsafe {
-            vpx::vpx_codec_dec_init_ver(
-                context.as_mut_ptr(),
-                vpx::vpx_codec_vp8_dx(),
-                &settings,
-                0,
-                vpx::VPX_DECODER_ABI_VERSION as i32,
-            )
-        };
-        check(status, "init of the decoder")?;
-        // SAFETY: init succeeded, so the context is filled; the allocation is the same type.
-        let context = unsafe { Box::from_raw(Box::into_raw(context).cast::<vpx::vpx_codec_ctx_t>()) };
-        Ok(Self {
-            context,
-            started: false,
-        })
-    }
-
-    /// Decodes one frame. After an error nothing decodes until a keyframe comes.
-    /// `None`: a frame that is not to be shown.
-    pub fn decode(&mut self, frame: &[u8], time: Instant) -> Result<Option<I420>, Vp8Error> {
-        match keyframe_size(frame) {
-            Some((width, height)) => check_size(width, height)?,
-            None if !self.started || frame.len() < 3 || frame[0] & 1 == 0 => return Err(Vp8Error::Corrupt),
-            None => {}
-        }
-        if frame.len() > MAX_FRAME_BYTES {
-            return Err(Vp8Error::Corrupt);
-        }
-        // SAFETY: the context is initialised, pointer and length are of one slice, and libvpx keeps neither.
-        let status = unsafe {
-            vpx::vpx_codec_decode(
-                &mut *self.context,
-                frame.as_ptr(),
-                frame.len() as u32,
-                ptr::null_mut(),
-                0,
-            )
-        };
-        let mut corrupted: std::os::raw::c_int = 0;
-        // SAFETY: this control takes a pointer to an int, which lives through the call.
-        let known = unsafe {
-            vpx::vpx_codec_control_(
-                &mut *self.context,
-                vpx::vp8_dec_control_id::VP8D_GET_FRAME_CORRUPTED as i32,
-                &mut corrupted as *mut std::os::raw::c_int,
-            )
-        };
-        let damaged = known == vpx::vpx_codec_err_t::VPX_CODEC_OK && corrupted != 0;
-        if status != vpx::vpx_codec_err_t::VPX_CODEC_OK || damaged {
-            self.started = false;
-            return Err(Vp8Error::Corrupt);
-        }
-        self.started = true;
-        Ok(self.take_picture(time))
-    }
-
-    fn take_picture(&mut self, time: Instant) -> Option<I420> {
-        let mut iterator: vpx::vpx_codec_iter_t = ptr::null();
-        // SAFETY: the context is initialised; the image is valid until the next call into libvpx.
-        let image = unsafe { vpx::vpx_codec_get_frame(&mut *self.context, &mut iterator).as_ref()? };
-        // Odd sizes lose their last row or column: pictures here have whole chroma samples.
-        let (width, height) = (image.d_w & !1, image.d_h & !1);
-        if image.fmt != vpx::vpx_img_fmt::VPX_IMG_FMT_I420 || width == 0 || height == 0 {
-            return None;
-        }
-        let (w, h) = (width as usize, height as usize);
-        let mut data = Vec::with_capacity(w * h * 3 / 2);
-        for (plane, w, h) in [(0, w, h), (1, w / 2, h / 2), (2, w / 2, h / 2)] {
-            let stride = image.stride[plane] as isize;
-            for row in 0..h as isize {
-                // SAFETY: libvpx promises d_h rows (half for chroma) of at least d_w (half) bytes, `stride` apart.
-                let bytes = unsafe { std::slice::from_raw_parts(image.planes[plane].offset(row * stride), w) };
-                data.extend_from_slice(bytes);
-            }
-        }
-        Some(I420 {
-            width,
-            height,
-            data: data.into(),
-            time,
-        })
-    }
-}
-
-impl Drop for Decoder {
-    fn drop(&mut self) {
-        // SAFETY: the context is initialised and not used afterwards.
-        unsafe { vpx::vpx_codec_destroy(&mut *self.context) };
-    }
-}
-
-#[cfg(test)]
-#[path = "vp8_tests.rs"]
-mod tests;

@@ -1,10 +1,13 @@
 //! The codec as calls use it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use confab_types::Bitrate;
 use proptest::prelude::*;
 
 use super::*;
+use crate::I420;
 use crate::video::pattern::TestPattern;
 use crate::video::testing::luma_psnr;
 
