@@ -120,6 +120,9 @@ impl Room {
             return;
         };
         let Some(track) = self.tracks.get_mut(sid) else { return };
+        if track.announcement.kind != TrackKind::Video {
+            return;
+        }
         let Some(downlink) = track.downlink_to(&who).filter(|d| d.is_on()) else {
             return;
         };

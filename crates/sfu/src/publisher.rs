@@ -47,7 +47,7 @@ impl Room {
         connection.forget_streams();
         self.adopt_credentials(id, None);
         let answer = match self.connections.get(&id) {
-            Some(connection) => sdp::with_credentials(&answer, &connection.credentials),
+            Some(connection) => sdp::finish(&answer, &connection.credentials),
             None => answer,
         };
         self.touch(id);

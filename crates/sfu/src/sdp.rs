@@ -65,9 +65,42 @@ fn start_line(m: &str) -> Option<MediaLine> {
     })
 }
 
+/// A description of ours as clients get it: with our credentials, and with the candidates where all clients look.
+pub(crate) fn finish(sdp: &str, credentials: &IceCreds) -> String {
+    with_reachable_candidates(&with_credentials(sdp, credentials))
+}
+
+/// str0m writes its candidates into the first m-line only, and `webrtc` (0.21) does not read those of an inactive one:
+/// copies them into the first active m-line then.
+fn with_reachable_candidates(sdp: &str) -> String {
+    let mut sections: Vec<String> = Vec::new();
+    for line in sdp.lines() {
+        if line.starts_with("m=") || sections.is_empty() {
+            sections.push(String::new());
+        }
+        if let Some(section) = sections.last_mut() {
+            section.push_str(line);
+            section.push_str("\r\n");
+        }
+    }
+    let is_inactive = |section: &str| section.lines().any(|l| l == "a=inactive");
+    let candidates: String = match sections.get(1) {
+        Some(first) if is_inactive(first) => first
+            .lines()
+            .filter(|l| l.starts_with("a=candidate:"))
+            .map(|l| format!("{l}\r\n"))
+            .collect(),
+        _ => return sdp.to_owned(),
+    };
+    if let Some(active) = sections.iter_mut().skip(1).find(|s| !is_inactive(s)) {
+        active.push_str(&candidates);
+    }
+    sections.concat()
+}
+
 /// The same description with our ICE credentials. str0m draws its own on a restart, and the driver needs to know
 /// by the ufrag to which shard a packet belongs.
-pub(crate) fn with_credentials(sdp: &str, credentials: &IceCreds) -> String {
+fn with_credentials(sdp: &str, credentials: &IceCreds) -> String {
     let mut out = String::with_capacity(sdp.len() + 64);
     for line in sdp.lines() {
         let _ = if line.starts_with("a=ice-ufrag:") {
@@ -120,6 +153,17 @@ mod tests {
         };
         let out = with_credentials(sdp, &ours);
         assert!(!out.contains("old") && out.contains("ufrag new\r\n") && out.contains("a=ice-pwd:newpass\r\n"));
+    }
+
+    #[test]
+    fn candidates_of_an_inactive_first_m_line_are_told_on_an_active_one() {
+        let candidate = "a=candidate:1 1 udp 1 127.0.0.1 5 typ host\r\n";
+        let inactive = format!("m=video 9 x 96\r\na=mid:0\r\na=inactive\r\n{candidate}");
+        let active = "m=audio 9 x 111\r\na=mid:1\r\na=recvonly\r\n";
+        let sdp = format!("v=0\r\n{inactive}{active}");
+        assert_eq!(with_reachable_candidates(&sdp), format!("{sdp}{candidate}"));
+        let other = format!("v=0\r\n{active}{candidate}{inactive}");
+        assert_eq!(with_reachable_candidates(&other), other);
     }
 
     #[test]

@@ -199,10 +199,12 @@ impl Room {
         let applied = api.apply();
         lines.retain(|_, line| !line.orphaned);
         let Some((offer, pending)) = applied else { return };
-        let mut text = offer.to_sdp_string();
+        let credentials = match restart {
+            true => (self.config.credentials)(id),
+            false => connection.credentials.clone(),
+        };
+        let text = sdp::finish(&offer.to_sdp_string(), &credentials);
         if restart {
-            let credentials = (self.config.credentials)(id);
-            text = sdp::with_credentials(&text, &credentials);
             participant.negotiation.restart_credentials = Some(credentials);
         }
         participant.negotiation.outstanding = Some((pending, text.clone()));
