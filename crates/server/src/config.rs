@@ -27,6 +27,9 @@ pub enum TlsMode {
     },
 }
 
+/// Changes what the database is opened with.
+pub type ControlChange = Arc<dyn Fn(&mut confab_control::ControlConfig) + Send + Sync>;
+
 /// A server's settings.
 #[derive(Clone)]
 pub struct ServerConfig {
@@ -47,7 +50,7 @@ pub struct ServerConfig {
     /// Another media engine than the embedded one.
     pub engine: Option<Arc<dyn MediaEngine>>,
     /// Changes what the database is opened with (times, hashing cost), for tests.
-    pub control: Option<fn(&mut confab_control::ControlConfig)>,
+    pub control: Option<ControlChange>,
 }
 
 impl ServerConfig {

@@ -17,6 +17,6 @@ mod server;
 mod tls;
 mod twirp;
 
-pub use config::{ServerConfig, TlsMode};
+pub use config::{ControlChange, ServerConfig, TlsMode};
 pub use registry::Rooms;
 pub use server::{RunningServer, Server, ServerError};

@@ -141,7 +141,7 @@ fn control_config(config: &ServerConfig) -> ControlConfig {
         keys: config.keys.clone(),
         ..ControlConfig::new(config.data.clone())
     };
-    if let Some(change) = config.control {
+    if let Some(change) = &config.control {
         change(&mut control);
     }
     control

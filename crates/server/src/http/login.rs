@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -13,7 +14,7 @@ use confab_types::Secret;
 use confab_wire::rest::{BackendTokenRequest, ErrorCode, LoginRequest, RefreshRequest, SessionAnswer, SessionInfo};
 use serde_json::json;
 
-use super::extract::{Body, Caller, REFRESH_COOKIE, SESSION_COOKIE, api_credentials, check_same_site, cookie};
+use super::extract::{Body, Caller, REFRESH_COOKIE, SESSION_COOKIE, api_credentials, check_same_site, cookie, refused_body};
 use super::{ApiError, App};
 
 /// Cookies end with the session of 30 idle days; the server decides, not the cookie.
@@ -44,8 +45,9 @@ pub(super) async fn login(
 pub(super) async fn refresh(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    body: bytes::Bytes,
+    body: Result<bytes::Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
+    let body = body.map_err(|e| refused_body(&e))?;
     let request: RefreshRequest = if body.is_empty() {
         RefreshRequest { refresh_token: None }
     } else {

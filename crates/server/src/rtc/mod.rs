@@ -81,7 +81,9 @@ async fn join(
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
         Err(_) => {
-            return cross_origin(ApiError::new(ErrorCode::BadRequest, "This address takes WebSockets.").into_response());
+            return cross_origin(
+                ApiError::new(ErrorCode::BadRequest, "This address takes WebSockets.").into_response(),
+            );
         }
     };
     let (room, admission) = match let_in(&app, &params, true).await {
