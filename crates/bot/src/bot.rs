@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 /// How often a bot looks for first pictures and sounds to tell.
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(500);
 
 /// How a bot gets in.
 #[derive(Debug, Clone)]

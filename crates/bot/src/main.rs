@@ -129,6 +129,9 @@ async fn run(config: BotConfig) -> Result<BotReport, BotError> {
     tokio::spawn(async move {
         stop_signal().await;
         on_signal.cancel();
+        // Whoever asks twice does not want to wait.
+        stop_signal().await;
+        std::process::exit(130);
     });
     let result = confab_bot::run(config, events, stop).await;
     let _ = printer.await;

@@ -13,8 +13,8 @@ const SOUND: u8 = 40;
 const SILENCE: u32 = 20;
 /// Beginnings kept.
 const ONSETS: usize = 120;
-/// Samples kept for the tone: half a second.
-const KEPT: usize = SAMPLE_RATE as usize / 2;
+/// Samples kept for the tone: a tenth of a second. More is more exact and costs more in each report.
+const KEPT: usize = SAMPLE_RATE as usize / 10;
 
 /// Finds where sound begins.
 #[derive(Debug, Default)]
@@ -44,8 +44,8 @@ impl Onsets {
     }
 }
 
-/// The newest half second of a sound.
-#[derive(Debug, Default)]
+/// The newest tenth of a second of a sound.
+#[derive(Debug, Default, Clone)]
 pub struct Newest(VecDeque<f32>);
 
 impl Newest {

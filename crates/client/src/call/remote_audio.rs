@@ -93,6 +93,11 @@ impl RemoteSound {
     /// Figures so far.
     pub(super) fn figures(&self) -> AudioFigures {
         let stats = self.audio.stats();
+        let (onsets, newest) = {
+            // Short: the mixing thread waits for this lock.
+            let heard = self.heard.lock();
+            (heard.0.all(), heard.1.clone())
+        };
         AudioFigures {
             blocks: stats.samples / 480,
             plc: stats.plc,
@@ -101,8 +106,8 @@ impl RemoteSound {
             buffer_ms: f64::from(stats.delay_ms),
             level_db: -f32::from(self.audio.loudness().dbov()),
             longest_gap_ms: stats.longest_gap_ms,
-            tone_hz: self.heard.lock().1.tone(),
-            onsets: self.heard.lock().0.all(),
+            tone_hz: newest.tone(),
+            onsets,
         }
     }
 

@@ -195,7 +195,7 @@ pub struct AudioFigures {
     pub level_db: f32,
     /// The longest run of concealed sound.
     pub longest_gap_ms: f32,
-    /// The strongest tone of the last half second, Hz; absent in silence.
+    /// The strongest tone of the last tenth of a second, Hz; absent in silence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tone_hz: Option<f32>,
     /// When sound began after silence, ms since 1970, at the mixer. With the sender's: mouth-to-ear without devices.
