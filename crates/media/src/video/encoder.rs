@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 use crate::video::load::{Load, speed_for};
+use crate::video::pause::{Pause, TRIAL_RATE};
 use crate::video::scale::{fit_within, scale};
 use crate::video::simulcast::even;
 pub use crate::video::simulcast::{LayerSpec, SimulcastConfig, share_out};
@@ -63,6 +64,8 @@ pub struct EncoderStats {
     pub encode_ms: f32,
     /// 0: none; 1: faster search; 2: no top layer; 3: half the frame rate as well.
     pub shed: u8,
+    /// The network takes so little that no picture is sent.
+    pub paused: bool,
     /// By layer.
     pub layers: Vec<LayerStats>,
 }
@@ -171,6 +174,7 @@ struct Worker {
     last: Option<I420>,
     next_due: Option<Instant>,
     load: Load,
+    pause: Pause,
 }
 
 impl Worker {
@@ -201,6 +205,7 @@ impl Worker {
             last: None,
             next_due: None,
             load,
+            pause: Pause::default(),
         }
     }
 
@@ -254,7 +259,16 @@ impl Worker {
         }
         let target = Bitrate::bps(self.shared.target.load(Ordering::Relaxed));
         let specs: Vec<LayerSpec> = self.layers.iter().map(|l| l.spec).collect();
-        let shares = share_out(target, &specs, wanted);
+        let active = self
+            .layers
+            .iter()
+            .enumerate()
+            .fold(0, |mask, (i, l)| mask | u8::from(!l.resume) << i);
+        let mut shares = share_out(target, &specs, wanted, active);
+        let fits = wanted == 0 || shares.iter().any(|share| *share > Bitrate::ZERO);
+        if self.pause.try_anyway(started, fits) {
+            shares[wanted.trailing_zeros() as usize] = TRIAL_RATE;
+        }
         let keyframes = self.shared.keyframes.swap(0, Ordering::Relaxed);
         let full = fit_within((frame.width, frame.height), (self.config.width, self.config.height));
         // The top first: each smaller layer is scaled from the one above it.
@@ -275,6 +289,7 @@ impl Worker {
         self.load.picture(started, started.elapsed());
         let mut stats = self.shared.stats.lock();
         stats.pictures += 1;
+        stats.paused = !fits;
         (stats.fps, stats.encode_ms, stats.shed) = (self.load.fps(), self.load.cost_ms(), self.load.shed());
     }
 

@@ -123,6 +123,18 @@ fn the_target_bitrate_is_kept_and_little_of_it_closes_the_top_layer() {
 }
 
 #[test]
+fn a_network_for_sound_alone_pauses_the_picture_and_a_better_one_brings_it_back() {
+    let (encoder, slot, got) = start(SimulcastConfig::for_camera(CameraQuality::Low, 30));
+    let mut source = pictures(320, 240);
+    encoder.set_target(Bitrate::kbps(8));
+    source.by_ref().take(3).for_each(|p| feed(&encoder, &slot, p));
+    assert!(encoder.stats().paused && got.lock().is_empty());
+    encoder.set_target(Bitrate::kbps(120));
+    source.by_ref().take(1).for_each(|p| feed(&encoder, &slot, p));
+    assert!(!encoder.stats().paused && got.lock()[0].keyframe);
+}
+
+#[test]
 fn too_many_pictures_are_thinned_to_the_rate_asked_for() {
     let (encoder, slot, got) = start(SimulcastConfig::single(64, 64, 15, Bitrate::kbps(300)));
     let start = Instant::now();

@@ -137,7 +137,7 @@ impl FrameBuffer {
 
     /// The connection's round trip: retransmissions are waited for accordingly.
     pub fn set_round_trip(&mut self, round_trip: Duration) {
-        self.round_trip = round_trip;
+        self.round_trip = round_trip.min(Duration::from_secs(5));
     }
 
     /// Totals.

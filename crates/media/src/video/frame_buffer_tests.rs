@@ -1,7 +1,8 @@
 //! The frame buffer under loss, reordering, duplicates and wrap-around, in virtual time.
 
+use proptest::prelude::*;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{Rng as _, SeedableRng};
 
 use super::*;
 use crate::video::testing::Packetizer;
@@ -328,5 +329,36 @@ fn thirty_percent_loss_keeps_moving() {
             "{} frames, {longest:?}",
             frames.len()
         );
+    }
+}
+
+proptest! {
+    #[test]
+    fn hostile_packets_never_panic_and_never_pile_up(
+        packets in proptest::collection::vec(
+            (any::<u16>(), any::<u32>(), any::<bool>(), proptest::collection::vec(any::<u8>(), 0..24), 0u64..400),
+            0..300,
+        ),
+        round_trip in any::<u64>(),
+    ) {
+        let mut buffer = FrameBuffer::new();
+        buffer.set_round_trip(Duration::from_millis(round_trip));
+        let mut now = Instant::now();
+        for (sequence, timestamp, marker, payload, wait) in packets {
+            now += Duration::from_millis(wait);
+            // Half of them near each other, so that frames come together.
+            let sequence = if timestamp % 2 == 0 { sequence % 32 } else { sequence };
+            buffer.push(MediaPacket { sequence, timestamp: timestamp % 8, marker, payload: payload.into(), arrived: now });
+            let mut actions = 0;
+            while let Some(action) = buffer.poll(now) {
+                actions += 1;
+                prop_assert!(actions < 400, "poll never ends");
+                if let Action::Decode(frame) = action {
+                    prop_assert!(!frame.data.is_empty());
+                }
+            }
+            let _ = buffer.next_timeout();
+            prop_assert!(buffer.len() <= MAX_PACKETS);
+        }
     }
 }

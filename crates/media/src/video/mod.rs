@@ -7,6 +7,7 @@ pub mod encoder;
 pub mod frame_buffer;
 mod load;
 pub mod pattern;
+mod pause;
 pub mod receiver;
 pub mod scale;
 mod simulcast;

@@ -120,7 +120,6 @@ impl VideoReceiver {
             ask_keyframe,
             tap: None,
             shown: None,
-            refreshing: false,
             flow: Flow::default(),
             stats: ReceiverStats::default(),
         };
@@ -210,8 +209,6 @@ struct Worker {
     ask_keyframe: Box<dyn FnMut() + Send>,
     tap: Option<FrameTap>,
     shown: Option<(u32, u32)>,
-    /// Shown again, and no keyframe yet since then.
-    refreshing: bool,
     flow: Flow,
     stats: ReceiverStats,
 }
@@ -259,7 +256,6 @@ impl Worker {
 
     fn show(&mut self, shown: Option<(u32, u32)>) {
         if self.shown.is_none() && shown.is_some() && self.stats.frames_received > 0 {
-            self.refreshing = true;
             self.buffer.decoder_failed();
         }
         if shown.is_none() {
@@ -291,7 +287,6 @@ impl Worker {
         let started = Instant::now();
         match self.decoder.decode(&data, started) {
             Ok(picture) => {
-                self.refreshing &= !frame.keyframe;
                 self.stats.keyframes += u64::from(frame.keyframe);
                 self.count_decode(started.elapsed());
                 if let Some(picture) = picture {

@@ -85,23 +85,31 @@ pub(super) fn even((width, height): (u32, u32), divide: u32) -> (u32, u32) {
     (((width / divide) & !1).max(2), ((height / divide) & !1).max(2))
 }
 
-/// Shares a bitrate out: the lowest wanted layer first, a higher one only if its minimum is left.
-/// Zero means: not now. The lowest wanted one always gets something.
-pub fn share_out(target: Bitrate, layers: &[LayerSpec], wanted: u8) -> Vec<Bitrate> {
+/// Below this even the smallest picture is not worth its bits: sound needs them. Sending begins again at twice as much.
+const PAUSE_BELOW: u64 = 15_000;
+
+/// Shares a bitrate out: the lowest wanted layer first, a higher one only if its minimum is left, and a third more than
+/// that if it is not among the `active` ones: each start costs a keyframe. Zero means: not now.
+pub fn share_out(target: Bitrate, layers: &[LayerSpec], wanted: u8, active: u8) -> Vec<Bitrate> {
     let mut left = target.as_bps();
     let mut lowest = true;
     let share = |(index, layer): (usize, &LayerSpec)| {
-        if wanted >> index & 1 == 0 {
+        if (wanted >> index) & 1 == 0 {
             return Bitrate::ZERO;
         }
-        let least = layer.min_bitrate.as_bps();
-        let given = match left {
-            left if left >= least => left.min(layer.max_bitrate.as_bps()),
-            left if lowest => left.max(30_000),
-            _ => 0,
+        let running = (active >> index) & 1 == 1;
+        let least = match (std::mem::take(&mut lowest), running) {
+            (true, true) => PAUSE_BELOW,
+            (true, false) => PAUSE_BELOW * 2,
+            (false, true) => layer.min_bitrate.as_bps(),
+            (false, false) => layer.min_bitrate.as_bps() * 4 / 3,
         };
-        lowest = false;
-        left = left.saturating_sub(given);
+        let given = if left >= least {
+            left.min(layer.max_bitrate.as_bps())
+        } else {
+            0
+        };
+        left -= given;
         Bitrate::bps(given)
     };
     layers.iter().enumerate().map(share).collect()
@@ -124,21 +132,35 @@ mod tests {
         assert_eq!(sizes(CameraQuality::Low), [(320, 240)]);
     }
 
-    #[test]
-    fn the_share_out_feeds_small_layers_first_and_never_starves_the_last_one() {
+    fn shares(kbps: u64, wanted: u8, active: u8) -> Vec<u64> {
         let layers = SimulcastConfig::for_camera(CameraQuality::High, 30).layers;
-        let shares = |kbps, wanted| -> Vec<u64> {
-            share_out(Bitrate::kbps(kbps), &layers, wanted)
-                .iter()
-                .map(|b| b.as_kbps())
-                .collect()
-        };
-        assert_eq!(shares(5000, 0b111), [153, 510, 1700]);
-        assert_eq!(shares(700, 0b111), [153, 510, 0]);
-        assert_eq!(shares(1400, 0b111), [153, 510, 737]);
-        assert_eq!(shares(1000, 0b100), [0, 0, 1000]);
-        assert_eq!(shares(100, 0b100), [0, 0, 100]);
-        assert_eq!(shares(0, 0b111), [30, 0, 0]);
-        assert_eq!(shares(5000, 0), [0, 0, 0]);
+        let shares = share_out(Bitrate::kbps(kbps), &layers, wanted, active);
+        shares.iter().map(|b| b.as_kbps()).collect()
+    }
+
+    #[test]
+    fn small_layers_are_fed_first() {
+        assert_eq!(shares(5000, 0b111, 0), [153, 510, 1700]);
+        assert_eq!(shares(700, 0b111, 0b111), [153, 510, 0]);
+        assert_eq!(shares(1700, 0b111, 0), [153, 510, 1037]);
+        assert_eq!(shares(1000, 0b100, 0), [0, 0, 1000]);
+        assert_eq!(shares(100, 0b100, 0), [0, 0, 100]);
+        assert_eq!(shares(5000, 0, 0), [0, 0, 0]);
+    }
+
+    #[test]
+    fn a_layer_does_not_flap_at_its_limit() {
+        // 680 kbps is the least of the top layer.
+        assert_eq!(shares(663 + 700, 0b111, 0b011), [153, 510, 0]);
+        assert_eq!(shares(663 + 700, 0b111, 0b111), [153, 510, 700]);
+        assert_eq!(shares(663 + 910, 0b111, 0b011), [153, 510, 910]);
+    }
+
+    #[test]
+    fn pictures_pause_where_only_sound_fits() {
+        assert_eq!(shares(16, 0b111, 0b001), [16, 0, 0]);
+        assert_eq!(shares(14, 0b111, 0b001), [0, 0, 0]);
+        assert_eq!(shares(29, 0b111, 0), [0, 0, 0]);
+        assert_eq!(shares(30, 0b111, 0), [30, 0, 0]);
     }
 }
