@@ -58,6 +58,7 @@ impl Shell {
             sink: Some(sink),
             record: None,
             tcp_only: false,
+            force_publish: false,
         });
         self.start_call(options);
         Ok(())

@@ -18,6 +18,9 @@ use crate::lobby::Lobby;
 use crate::settings::Settings;
 use crate::summary::Minutes;
 
+/// The newest chat messages that the page is sent; the whole state goes out up to 20 times a second.
+const SHOWN_CHAT: usize = 200;
+
 /// All of it.
 pub struct Model {
     /// Remembered between starts.
@@ -175,7 +178,7 @@ impl Model {
             watch_only: if connecting { self.watch_only() } else { snapshot.may_publish.is_empty() },
             moderator: false,
             speaking_while_muted: snapshot.speaking_while_muted,
-            chat: call.extras.chat.clone(),
+            chat: call.extras.chat[call.extras.chat.len().saturating_sub(SHOWN_CHAT)..].to_vec(),
             hand_up: call.hand_up.is_some(),
             invite: call.invite.clone(),
             invite_qr: call.invite_qr.clone(),

@@ -11,6 +11,19 @@ pub fn fix_environment() {
     linux::fix_environment();
 }
 
+/// The theme to begin with: dark, unless the system states another wish. Systems that state it well are left alone; a
+/// bare Linux desktop states none, and its web view would report light.
+pub fn theme() -> Option<tauri::Theme> {
+    if !cfg!(target_os = "linux") {
+        return None;
+    }
+    let asked = std::process::Command::new("gsettings")
+        .args(["get", "org.gnome.desktop.interface", "color-scheme"])
+        .output();
+    let light = asked.is_ok_and(|answer| String::from_utf8_lossy(&answer.stdout).contains("prefer-light"));
+    Some(if light { tauri::Theme::Light } else { tauri::Theme::Dark })
+}
+
 /// A notice of the system; without a notification service nothing happens.
 pub fn notify(title: &str, text: &str) {
     #[cfg(target_os = "linux")]

@@ -31,7 +31,11 @@ pub fn camera(shell: &Shell, spec: &VideoSourceSpec, (width, height): (u32, u32)
     let wish = CaptureWish { width, height, fps: PREVIEW_FPS };
     let problem_shell = shell.clone();
     let events: video::DeviceEvents = std::sync::Arc::new(move |event| {
-        problem_shell.update(|m| m.lobby.cameras.problem = event.problem());
+        let problem = match event {
+            video::DeviceEvent::Lost(error) => Some(UiError::sentences(&error.to_string())),
+            _ => None,
+        };
+        problem_shell.update(|m| m.lobby.cameras.problem = problem);
     });
     let _capture = match video::open(spec, wish, slot.clone(), events) {
         Ok(capture) => capture,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use confab_types::Secret;
-use tauri::{AppHandle, Manager as _, WebviewUrl, WebviewWindowBuilder, WindowEvent};
+use tauri::{AppHandle, WebviewUrl, WebviewWindowBuilder, WindowEvent};
 
 use crate::args::Args;
 use crate::dto::SignIn;
@@ -102,6 +102,7 @@ fn set_up(app: &AppHandle, shell: &Shell) -> tauri::Result<()> {
         .inner_size(1280.0, 800.0)
         .min_inner_size(480.0, 600.0)
         .background_color(tauri::window::Color(17, 18, 20, 255))
+        .theme(platform::theme())
         .build()?;
     shell.attach(app.clone());
     if let Err(error) = tray::install(app, shell) {

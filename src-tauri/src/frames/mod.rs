@@ -6,5 +6,5 @@ mod hub;
 mod message;
 mod socket;
 
-pub use hub::{FrameHub, Wish};
-pub use socket::{FrameSocket, SocketError, wishes};
+pub use hub::FrameHub;
+pub use socket::{FrameSocket, wishes};
