@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use confab_sfu::net::{Candidate, TcpType};
 
+use super::network::tcp_port;
+
 /// The addresses under which the media port can be reached.
 #[derive(Debug, Clone)]
 pub(super) struct LocalAddresses {
@@ -44,18 +46,26 @@ impl LocalAddresses {
     /// A UDP and a passive TCP candidate (RFC 6544) for each address.
     pub fn candidates(&self) -> Vec<Candidate> {
         let udp = self.addresses.iter().filter_map(|a| Candidate::host(*a, "udp").ok());
-        let tcp = self.addresses.iter().filter_map(|a| {
+        let next = |a: &SocketAddr| tcp_port(a.port()).map(|port| SocketAddr::new(a.ip(), port));
+        let passive = |a| {
             Candidate::builder()
                 .tcp()
-                .host(*a)
+                .host(a)
                 .tcptype(TcpType::Passive)
                 .build()
                 .ok()
-        });
+        };
+        let tcp = self.addresses.iter().filter_map(next).filter_map(passive);
         udp.chain(tcp).collect()
     }
 
-    /// The candidate address that a packet came to. One that came through a NAT came to the public address.
+    /// The address of the candidate that a TCP connection came to.
+    pub fn reached_by_tcp(&self, ip: Option<IpAddr>) -> SocketAddr {
+        let udp = self.reached(ip);
+        SocketAddr::new(udp.ip(), tcp_port(udp.port()).unwrap_or(udp.port()))
+    }
+
+    /// The address of the UDP candidate that a packet came to. One that came through a NAT came to the public address.
     pub fn reached(&self, ip: Option<IpAddr>) -> SocketAddr {
         let known = ip.and_then(|ip| self.addresses.iter().find(|a| a.ip() == ip));
         known.copied().unwrap_or(self.addresses[0])
@@ -104,7 +114,8 @@ mod tests {
     fn loopback_is_told_only_when_bound_to_it() {
         let local = LocalAddresses::new([127, 0, 0, 1].into(), None, 7);
         assert_eq!(local.addresses, vec![SocketAddr::from(([127, 0, 0, 1], 7))]);
-        assert_eq!(local.candidates().len(), 2);
+        let told: Vec<u16> = local.candidates().iter().map(|c| c.addr().port()).collect();
+        assert_eq!(told, vec![7, 8], "TCP is on the next port");
     }
 
     #[test]

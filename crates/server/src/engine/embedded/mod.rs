@@ -1,5 +1,5 @@
 //! The embedded engine: rooms of `confab-sfu` on shards, behind one UDP socket
-//! and one TCP listener.
+//! (the media port) and one TCP listener (the port after it).
 //!
 //! ```text
 //! media port --> receiver thread --bounded rings--> shard threads (rooms) --sendmmsg--> media port
@@ -50,7 +50,7 @@ const MAX_SHARDS: usize = 255;
 pub struct EngineConfig {
     /// The address of the media port. `0.0.0.0` takes every interface.
     pub bind: IpAddr,
-    /// UDP and TCP port for all media. 0 picks one.
+    /// UDP port for all media; ICE-TCP takes the next one. 0 picks two that are free.
     pub media_port: u16,
     /// The address that the outside sees, if a NAT stands before this machine.
     pub public_address: Option<IpAddr>,
@@ -172,6 +172,11 @@ impl EmbeddedEngine {
         for thread in self.threads.lock().drain(..) {
             let _ = thread.join();
         }
+    }
+
+    /// The port for ICE-TCP: the one after the media port.
+    pub fn tcp_port(media_port: u16) -> Option<u16> {
+        network::tcp_port(media_port)
     }
 
     /// Counters of the whole engine.

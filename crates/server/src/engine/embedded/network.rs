@@ -15,10 +15,11 @@ use super::inbox::{Inbox, Packet};
 use super::tcp::{self, TcpPeers};
 use super::udp;
 
-/// How often a free port is looked for that serves both UDP and TCP.
-const PORT_ATTEMPTS: usize = 32;
+/// How often a pair of free ports is looked for.
+const PORT_ATTEMPTS: usize = 64;
 
-/// The bound media port.
+/// The bound media ports: UDP, and TCP on the next one. They differ because `webrtc` (0.21) finds a remote candidate by
+/// address alone: of a UDP and a TCP candidate with the same one it would never use the second.
 pub(super) struct Sockets {
     pub udp: UdpSocket,
     pub tcp: TcpListener,
@@ -26,14 +27,15 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    /// Binds UDP and TCP to the same port; port 0 finds one that is free for both.
+    /// Binds UDP to the port and TCP to the next; port 0 finds two that are free.
     pub fn bind(ip: IpAddr, port: u16) -> io::Result<Self> {
         let mut last = io::ErrorKind::AddrInUse.into();
         for _ in 0..if port == 0 { PORT_ATTEMPTS } else { 1 } {
-            let tcp = TcpListener::bind((ip, port))?;
-            let found = tcp.local_addr()?.port();
-            match UdpSocket::bind((ip, found)) {
-                Ok(udp) => {
+            let udp = UdpSocket::bind((ip, port))?;
+            let found = udp.local_addr()?.port();
+            let tcp = tcp_port(found).ok_or_else(|| io::ErrorKind::AddrNotAvailable.into());
+            match tcp.and_then(|next| TcpListener::bind((ip, next))) {
+                Ok(tcp) => {
                     udp.set_nonblocking(true)?;
                     tcp.set_nonblocking(true)?;
                     return Ok(Self { udp, tcp, port: found });
@@ -43,6 +45,11 @@ impl Sockets {
         }
         Err(last)
     }
+}
+
+/// The TCP port that belongs to a UDP media port.
+pub(super) fn tcp_port(media_port: u16) -> Option<u16> {
+    media_port.checked_add(1)
 }
 
 /// Gives packets to shards, a batch at a time.

@@ -1,5 +1,5 @@
-//! ICE-TCP (RFC 6544): passive TCP candidates on the media port, with RFC 4571
-//! framing, a two-byte length before each packet.
+//! ICE-TCP (RFC 6544): passive TCP candidates on the port after the media port,
+//! with RFC 4571 framing, a two-byte length before each packet.
 
 use std::collections::HashMap;
 use std::io;
@@ -79,7 +79,7 @@ pub(super) async fn serve(
 
 async fn connection(stream: TcpStream, source: SocketAddr, peers: &TcpPeers, local: &LocalAddresses, router: Router) {
     let _ = stream.set_nodelay(true);
-    let destination = local.reached(stream.local_addr().ok().map(|a| a.ip()));
+    let destination = local.reached_by_tcp(stream.local_addr().ok().map(|a| a.ip()));
     let (read, write) = stream.into_split();
     let (sender, frames) = mpsc::channel(MAX_QUEUE);
     peers.peers.write().insert(source, sender);
