@@ -4,6 +4,8 @@
 //! Must not know of sockets, HTTP, signalling messages or media. It reads no
 //! clock and draws no randomness but through [`Clock`] and [`Entropy`].
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod accounts;
 mod admissions;
 mod clock;

@@ -1,4 +1,6 @@
 //! What a server gets from this crate, with a clock that the tests move.
+// Helpers outside the test functions may unwrap too: a failure there is a failure of the test.
+#![allow(clippy::unwrap_used)]
 
 mod accounts;
 mod admissions;
