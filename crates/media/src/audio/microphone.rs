@@ -29,12 +29,16 @@ const MAX_WAITING: Duration = Duration::from_millis(300);
 const MAX_ERROR: f64 = 0.06;
 /// How fast the difference's average follows, per block: about a second.
 const ERROR_RATE: f64 = 0.01;
+/// Blocks after which the constant part of the difference is known.
+const LEARN_BLOCKS: u32 = 200;
 /// Seconds in which a difference is worked off.
 const STEER_TIME: f64 = 10.0;
+/// The most the pitch is changed for it: more than any sound card is off, less than any ear hears.
+const MAX_STEER: f64 = 0.001;
 /// The longest a reader sleeps without being woken.
 const NAP: Duration = Duration::from_millis(5);
 /// How long opening may take altogether.
-const FIRST_OPEN: Duration = Duration::from_secs(5);
+const FIRST_OPEN: Duration = Duration::from_secs(6);
 
 /// An open microphone.
 pub(super) struct Microphone {
@@ -44,6 +48,9 @@ pub(super) struct Microphone {
     /// Capture time of the next block.
     grid: Option<Instant>,
     error: f64,
+    /// The difference that stays: drivers know their delay only about.
+    bias: f64,
+    placed: u32,
     messages: Option<Sender<Message>>,
     stop: Arc<AtomicBool>,
     supervisor: Option<JoinHandle<()>>,
@@ -103,6 +110,8 @@ impl Microphone {
             reader,
             grid: None,
             error: 0.0,
+            bias: 0.0,
+            placed: 0,
             messages: Some(messages),
             stop,
             supervisor: Some(supervisor),
@@ -142,16 +151,21 @@ impl Microphone {
     fn place(&mut self, measured: Instant) -> Instant {
         let mut grid = self.grid.unwrap_or(measured);
         let Some(stream) = &mut self.current else { return grid };
-        let error = seconds(measured, grid);
+        let error = seconds(measured, grid) - self.bias;
         if !std::mem::replace(&mut stream.begun, true) || error > MAX_ERROR {
             // A gap: whole packets forward. Never backward, times only rise.
             grid += Duration::from_millis(20) * (error.max(0.0) / 0.02).ceil() as u32;
-            self.error = 0.0;
+            (self.error, self.bias, self.placed) = (0.0, 0.0, 0);
+        } else if self.placed < LEARN_BLOCKS {
+            self.bias += error / f64::from(self.placed + 1);
         } else {
             self.error += ERROR_RATE * (error - self.error);
         }
+        self.placed = self.placed.saturating_add(1);
         // Later than the grid: the device is slow, each of its samples has to last longer.
-        stream.resampler.steer(1.0 + self.error / STEER_TIME);
+        stream
+            .resampler
+            .steer(1.0 + (self.error / STEER_TIME).clamp(-MAX_STEER, MAX_STEER));
         self.grid = Some(grid + Duration::from_millis(10));
         grid
     }

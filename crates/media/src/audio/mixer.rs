@@ -20,8 +20,8 @@ use crate::api::FrameTransform;
 const BLOCK_TIME: Duration = Duration::from_millis(10);
 /// A clock this far behind (the machine slept) is set anew.
 const MAX_BEHIND: Duration = Duration::from_millis(200);
-/// A speaker that takes nothing for so long is gone.
-const STALLED: Duration = Duration::from_millis(600);
+/// A speaker that takes nothing for so long is starting up, or gone: meanwhile the clock sets the pace.
+const STALLED: Duration = Duration::from_millis(100);
 /// How long the mixing thread sleeps unless the speaker wakes it.
 const NAP: Duration = Duration::from_millis(5);
 
@@ -107,7 +107,8 @@ struct RingOutput {
     underruns: u32,
     reserve: usize,
     calls: u32,
-    called: Instant,
+    /// When the clock sets the pace, unless the speaker takes something before.
+    unpaced: Instant,
 }
 
 impl Mixer {
@@ -145,7 +146,7 @@ impl Mixer {
                 underruns: 0,
                 reserve: 0,
                 calls: demand.calls.load(Ordering::Relaxed),
-                called: now,
+                unpaced: now + STALLED,
                 demand,
             }),
         };
@@ -167,11 +168,6 @@ impl Mixer {
             }
             Running::Ring(ring) => {
                 ring.fill(now, || self.mix(now));
-                if now.saturating_duration_since(ring.called) > STALLED {
-                    // Keeps the pace of the call until there is a speaker again. The ring goes, and by that its
-                    // callback, should it ever be called, knows to be forgotten.
-                    output = Running::Null { next: now };
-                }
                 NAP
             }
         };
@@ -208,7 +204,7 @@ impl RingOutput {
         let calls = self.demand.calls.load(Ordering::Acquire);
         if calls != self.calls {
             self.calls = calls;
-            self.called = now;
+            self.unpaced = now + STALLED;
         }
         let underruns = self.demand.underruns.load(Ordering::Relaxed);
         if underruns != self.underruns {
@@ -216,6 +212,13 @@ impl RingOutput {
             self.reserve = (self.reserve + self.block / 2).min(self.block * 6);
         }
         let wanted = (self.demand.largest.load(Ordering::Relaxed) as usize).max(self.block) + self.reserve;
+        if now.saturating_duration_since(self.unpaced) > MAX_BEHIND {
+            self.unpaced = now;
+        }
+        while self.unpaced <= now {
+            mix();
+            self.unpaced += BLOCK_TIME;
+        }
         let capacity = self.ring.buffer().capacity();
         while capacity - self.ring.slots() < wanted {
             let block = mix();

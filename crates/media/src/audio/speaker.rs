@@ -158,10 +158,7 @@ impl Reader {
         T: SizedSample + FromSample<f32>,
     {
         let frames = data.len() / self.channels;
-        if !self.samples.is_abandoned() {
-            // Without a mixer behind it this stream counts as silent, and is opened anew.
-            self.demand.calls.fetch_add(1, Ordering::Release);
-        }
+        self.demand.calls.fetch_add(1, Ordering::Release);
         let largest = self.demand.largest.load(Ordering::Relaxed);
         self.demand.largest.store(largest.max(frames as u32), Ordering::Relaxed);
         let mut missing = false;

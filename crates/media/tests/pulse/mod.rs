@@ -159,7 +159,14 @@ impl Drop for Playing {
 /// A recording of a source.
 pub struct Recording {
     process: Child,
-    reader: JoinHandle<Vec<u8>>,
+    reader: Option<JoinHandle<Vec<u8>>>,
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 /// Records a source as 48 kHz mono.
@@ -182,7 +189,10 @@ pub fn record(source: &str) -> Recording {
         let _ = output.read_to_end(&mut bytes);
         bytes
     });
-    Recording { process, reader }
+    Recording {
+        process,
+        reader: Some(reader),
+    }
 }
 
 impl Recording {
@@ -191,7 +201,7 @@ impl Recording {
         std::thread::sleep(Duration::from_millis(100));
         let _ = self.process.kill();
         let _ = self.process.wait();
-        let bytes = self.reader.join().unwrap();
+        let bytes = self.reader.take().unwrap().join().unwrap();
         bytes
             .chunks_exact(4)
             .map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()))

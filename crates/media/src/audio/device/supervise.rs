@@ -1,13 +1,13 @@
 //! Keeps one microphone or speaker open: opens it, follows the system's choice, and takes the next best when it goes.
 //!
 //! ```text
-//! closed --a device is there--> open --lost, silent for 0.5 s, better one there--> closed
+//! closed --a device is there--> open --failed, silent for 0.5 s, a better one is there--> closed
 //! ```
 //! No event tells that a default changed or a device was pulled out: both are polled.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use cpal::ErrorKind;
@@ -16,11 +16,18 @@ use cpal::traits::StreamTrait;
 use super::host::{Chosen, Devices, configurations, explain};
 use crate::api::{DeviceError, DeviceInfo, DeviceKind};
 use crate::audio::event::{DeviceEvent, DeviceEvents};
+use crate::audio::thread::spawn;
 
 /// How often the devices are looked at. With [`SILENT`] and the time to open, a fallback takes under a second.
 const TICK: Duration = Duration::from_millis(250);
+/// How often the list of devices is asked for. A sound server answers in a millisecond, other systems take longer.
+const LOOK: Duration = Duration::from_millis(if cfg!(target_os = "linux") { 240 } else { 490 });
 /// A device whose callback is not called for so long is gone.
 const SILENT: Duration = Duration::from_millis(500);
+/// A device that has not begun within this is no good; wireless ones take a second or two.
+const STARTS_WITHIN: Duration = Duration::from_secs(4);
+/// How long closing is waited for: a device that only one may have is free again by then.
+const CLOSE_WITHIN: Duration = Duration::from_millis(200);
 /// How long a server may take to open a stream.
 pub(in crate::audio) const OPEN_WITHIN: Duration = Duration::from_secs(2);
 
@@ -54,8 +61,7 @@ pub(in crate::audio) trait Opener {
 }
 
 struct Open {
-    // Held for its life: dropping it ends the callbacks.
-    _stream: cpal::Stream,
+    keeper: Keeper,
     info: DeviceInfo,
     calls: Arc<AtomicU32>,
     seen: u32,
@@ -135,7 +141,7 @@ impl<O: Opener> Supervisor<O> {
                 tracing::info!(kind = %O::KIND, "the device stopped answering");
                 self.close();
             }
-            if urgent || self.open.is_none() || self.looked.elapsed() >= 2 * TICK {
+            if urgent || self.open.is_none() || self.looked.elapsed() >= LOOK {
                 // The outcome is reported inside.
                 let _ = self.look();
             }
@@ -149,12 +155,13 @@ impl<O: Opener> Supervisor<O> {
             open.seen = calls;
             open.seen_at = Instant::now();
         }
-        open.seen_at.elapsed() > SILENT
+        open.seen_at.elapsed() > if open.seen == 0 { STARTS_WITHIN } else { SILENT }
     }
 
     fn close(&mut self) {
-        if self.open.take().is_some() {
+        if let Some(open) = self.open.take() {
             self.opener.closed();
+            open.keeper.close();
         }
     }
 
@@ -190,8 +197,13 @@ impl<O: Opener> Supervisor<O> {
         }
         self.close();
         let calls = Arc::new(AtomicU32::new(0));
-        let stream = self.open_stream(&chosen, &calls)?;
-        stream.play().map_err(|error| explain(O::KIND, &error))?;
+        let keeper = match Keeper::start(O::KIND, self.open_stream(&chosen, &calls)?) {
+            Ok(keeper) => keeper,
+            Err(error) => {
+                self.opener.closed();
+                return Err(error);
+            }
+        };
         let info = chosen.info;
         tracing::info!(kind = %O::KIND, device = info.id, "opened");
         self.opener.report(Ok(info.clone()));
@@ -203,7 +215,7 @@ impl<O: Opener> Supervisor<O> {
         }
         self.failing = false;
         self.open = Some(Open {
-            _stream: stream,
+            keeper,
             info,
             calls,
             seen: 0,
@@ -239,6 +251,48 @@ impl<O: Opener> Supervisor<O> {
             }
         }
         Err(last)
+    }
+}
+
+impl<O: Opener> Drop for Supervisor<O> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Owns a stream on a thread of its own: with PulseAudio the start of a stream waits for its first data, and the drop
+/// of one whose device is gone for ever.
+struct Keeper {
+    /// Dropped to close the stream.
+    close: Sender<()>,
+    /// Ends when it is closed.
+    closed: Receiver<()>,
+}
+
+impl Keeper {
+    fn start(kind: DeviceKind, stream: cpal::Stream) -> Result<Self, DeviceError> {
+        let (close, closing) = mpsc::channel();
+        let (done, closed) = mpsc::channel();
+        let (started, starting) = mpsc::channel();
+        spawn("confab-stream", kind, move || {
+            // Who waits may have given up: then closing comes next.
+            let _ = started.send(stream.play());
+            // Nothing is ever sent: the end of the other side is the sign.
+            let _ = closing.recv();
+            drop(stream);
+            drop(done);
+        })?;
+        match starting.recv_timeout(STARTS_WITHIN) {
+            Ok(Ok(())) => Ok(Self { close, closed }),
+            Ok(Err(error)) => Err(explain(kind, &error)),
+            Err(_) => Err(DeviceError::Lost(kind)),
+        }
+    }
+
+    fn close(self) {
+        drop(self.close);
+        // Either way it goes on: an error is the end of the thread, the usual case.
+        let _: Result<(), _> = self.closed.recv_timeout(CLOSE_WITHIN);
     }
 }
 
