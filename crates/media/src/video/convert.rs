@@ -1,6 +1,7 @@
 //! Camera formats to I420. Lengths are checked first: a driver that hands out short
 //! buffers, or a damaged JPEG, is an error and never a panic.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use thiserror::Error;
@@ -13,6 +14,7 @@ use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::I420;
+use crate::video::planes;
 use crate::video::vp8::MAX_PIXELS;
 
 /// A camera's pixel layout.
@@ -92,10 +94,16 @@ pub fn to_i420(
     if bytes.len() < need {
         return Err(ConvertError::Short { got: bytes.len(), need });
     }
+    // Buffers are often longer than the picture; the converters want exactly as many rows as they write.
+    let bytes = &bytes[..if format == PixelFormat::Nv12 {
+        need
+    } else {
+        stride * h as usize
+    }];
     let mut out = Planes::new(w, h);
     match format {
-        PixelFormat::Nv12 => nv12(&bytes[..need], stride, rows, &mut out),
-        PixelFormat::Grey => copy_rows(bytes, stride, &mut out.y, w as usize),
+        PixelFormat::Nv12 => nv12(bytes, stride, rows, &mut out),
+        PixelFormat::Grey => grey(bytes, stride, &mut out),
         PixelFormat::Yuyv => {
             let packed = YuvPackedImage {
                 yuy: bytes,
@@ -156,48 +164,46 @@ fn even_size(width: u32, height: u32) -> Result<(u32, u32), ConvertError> {
     Ok((width & !1, height & !1))
 }
 
-/// The three planes while they are filled; chroma starts grey.
+/// A picture while it is filled.
 struct Planes {
     width: u32,
     height: u32,
-    y: Vec<u8>,
-    u: Vec<u8>,
-    v: Vec<u8>,
+    data: Arc<[u8]>,
 }
 
 impl Planes {
     fn new(width: u32, height: u32) -> Self {
-        let pixels = (width * height) as usize;
         Self {
             width,
             height,
-            y: vec![0; pixels],
-            u: vec![128; pixels / 4],
-            v: vec![128; pixels / 4],
+            data: planes::blank(width, height),
         }
     }
 
+    fn split(&mut self) -> (&mut [u8], &mut [u8], &mut [u8]) {
+        planes::split(&mut self.data, self.width, self.height)
+    }
+
     fn as_yuv(&mut self) -> YuvPlanarImageMut<'_, u8> {
+        let (width, height) = (self.width, self.height);
+        let (y, u, v) = self.split();
         YuvPlanarImageMut {
-            y_plane: BufferStoreMut::Borrowed(&mut self.y),
-            y_stride: self.width,
-            u_plane: BufferStoreMut::Borrowed(&mut self.u),
-            u_stride: self.width / 2,
-            v_plane: BufferStoreMut::Borrowed(&mut self.v),
-            v_stride: self.width / 2,
-            width: self.width,
-            height: self.height,
+            y_plane: BufferStoreMut::Borrowed(y),
+            y_stride: width,
+            u_plane: BufferStoreMut::Borrowed(u),
+            u_stride: width / 2,
+            v_plane: BufferStoreMut::Borrowed(v),
+            v_stride: width / 2,
+            width,
+            height,
         }
     }
 
     fn finish(self, time: Instant) -> I420 {
-        let mut data = self.y;
-        data.extend_from_slice(&self.u);
-        data.extend_from_slice(&self.v);
         I420 {
             width: self.width,
             height: self.height,
-            data: data.into(),
+            data: self.data,
             time,
         }
     }
@@ -212,14 +218,23 @@ fn copy_rows(from: &[u8], stride: usize, to: &mut [u8], width: usize) {
 fn nv12(bytes: &[u8], stride: usize, rows: usize, out: &mut Planes) {
     let (luma, chroma) = bytes.split_at(stride * rows);
     let width = out.width as usize;
-    copy_rows(luma, stride, &mut out.y, width);
-    let half = width / 2;
-    let outputs = out.u.chunks_exact_mut(half).zip(out.v.chunks_exact_mut(half));
+    let (y, u, v) = out.split();
+    copy_rows(luma, stride, y, width);
+    let outputs = u.chunks_exact_mut(width / 2).zip(v.chunks_exact_mut(width / 2));
     for ((us, vs), row) in outputs.zip(chroma.chunks_exact(stride)) {
         for ((u, v), pair) in us.iter_mut().zip(vs).zip(row.chunks_exact(2)) {
             (*u, *v) = (pair[0], pair[1]);
         }
     }
+}
+
+/// Luma only.
+fn grey(bytes: &[u8], stride: usize, out: &mut Planes) {
+    let width = out.width as usize;
+    let (y, u, v) = out.split();
+    copy_rows(bytes, stride, y, width);
+    u.fill(128);
+    v.fill(128);
 }
 
 /// Cuts what a driver left behind the end-of-image marker: buffers are longer than the picture.
@@ -294,6 +309,21 @@ mod tests {
                 rgba[0] > 250 && rgba[1] < 5 && rgba[2] < 5,
                 "{format:?}: {:?}",
                 &rgba[..4]
+            );
+        }
+    }
+
+    #[test]
+    fn buffers_that_are_longer_than_the_picture_are_read() {
+        for format in FORMATS.into_iter().filter(|f| *f != PixelFormat::Mjpeg) {
+            let mut bytes = red(format, 64 * 48);
+            let exact = to_i420(format, &bytes, (64, 48), None, Instant::now()).unwrap();
+            bytes.resize(bytes.len().next_multiple_of(4096) + 4096, 7);
+            let longer = to_i420(format, &bytes, (64, 48), None, Instant::now());
+            assert!(longer.is_ok_and(|picture| picture.data == exact.data), "{format:?}");
+            assert!(
+                to_i420(format, &bytes, (63, 47), None, Instant::now()).is_ok(),
+                "{format:?} of an odd size"
             );
         }
     }

@@ -8,6 +8,7 @@ pub mod frame_buffer;
 mod load;
 pub mod pattern;
 mod pause;
+mod planes;
 pub mod receiver;
 pub mod scale;
 mod simulcast;

@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use crate::I420;
+use crate::video::planes;
 use crate::video::timecode::{COLUMNS, Card, ROWS, cells};
 pub use crate::video::timecode::{Timecode, now_millis, read_timecode, read_timecode_rgba};
 
@@ -54,11 +55,10 @@ impl TestPattern {
     /// Draws picture number `frame`, which carries `millis` as its time.
     pub fn draw(&self, frame: u32, millis: u32, time: Instant) -> I420 {
         let (w, h) = (self.width as usize, self.height as usize);
-        let mut data = vec![0; w * h * 3 / 2];
+        let mut data = planes::blank(self.width, self.height);
         let seconds = f64::from(millis) / 1000.0;
         {
-            let (y, chroma) = data.split_at_mut(w * h);
-            let (u, v) = chroma.split_at_mut(w * h / 4);
+            let (y, u, v) = planes::split(&mut data, self.width, self.height);
             let mut canvas = Canvas { w, h, y, u, v };
             self.draw_soft(&mut canvas, seconds);
             self.draw_clock(&mut canvas, seconds);
@@ -67,7 +67,7 @@ impl TestPattern {
         I420 {
             width: self.width,
             height: self.height,
-            data: data.into(),
+            data,
             time,
         }
     }

@@ -1,11 +1,10 @@
 //! Makes I420 pictures smaller: for simulcast layers and for the size that is shown.
 //! Never makes them larger; the web view does that for nothing.
 
-use std::sync::Arc;
-
 use fast_image_resize as fir;
 
 use crate::I420;
+use crate::video::planes;
 
 /// Largest even size of `from`'s shape that fits into `within`, at most `from` itself.
 pub fn fit_within(from: (u32, u32), within: (u32, u32)) -> (u32, u32) {
@@ -31,16 +30,15 @@ pub fn scale(picture: &I420, width: u32, height: u32) -> I420 {
         return picture.clone();
     }
     let (w, h) = (width as usize, height as usize);
-    let mut data = vec![0; w * h * 3 / 2];
-    let (y, chroma) = data.split_at_mut(w * h);
-    let (u, v) = chroma.split_at_mut(w * h / 4);
+    let mut data = planes::blank(width, height);
+    let (y, u, v) = planes::split(&mut data, width, height);
     let (from_w, from_h) = (picture.width as usize, picture.height as usize);
-    let planes = [
+    let jobs = [
         (picture.y(), from_w, from_h, y, w, h),
         (picture.u(), from_w / 2, from_h / 2, u, w / 2, h / 2),
         (picture.v(), from_w / 2, from_h / 2, v, w / 2, h / 2),
     ];
-    for (from, from_w, from_h, to, w, h) in planes {
+    for (from, from_w, from_h, to, w, h) in jobs {
         if from_w == w * 2 && from_h == h * 2 {
             halve_plane(from, from_w, to, w);
         } else {
@@ -50,7 +48,7 @@ pub fn scale(picture: &I420, width: u32, height: u32) -> I420 {
     I420 {
         width,
         height,
-        data: data.into(),
+        data,
         time: picture.time,
     }
 }
@@ -89,19 +87,19 @@ pub fn crop(picture: &I420, x: u32, y: u32, width: u32, height: u32) -> I420 {
     let y = (y & !1).min(picture.height - 2);
     let width = (width & !1).clamp(2, picture.width - x);
     let height = (height & !1).clamp(2, picture.height - y);
-    let mut data = Vec::with_capacity((width * height) as usize * 3 / 2);
-    for (plane, divide) in [(picture.y(), 1), (picture.u(), 2), (picture.v(), 2)] {
+    let mut data = planes::blank(width, height);
+    let (luma, u, v) = planes::split(&mut data, width, height);
+    for (plane, out, divide) in [(picture.y(), luma, 1), (picture.u(), u, 2), (picture.v(), v, 2)] {
         let stride = (picture.width / divide) as usize;
-        let (x, y) = ((x / divide) as usize, (y / divide) as usize);
-        let (w, h) = ((width / divide) as usize, (height / divide) as usize);
-        for row in plane.chunks_exact(stride).skip(y).take(h) {
-            data.extend_from_slice(&row[x..x + w]);
+        let (x, y, w) = ((x / divide) as usize, (y / divide) as usize, (width / divide) as usize);
+        for (row, out) in plane.chunks_exact(stride).skip(y).zip(out.chunks_exact_mut(w)) {
+            out.copy_from_slice(&row[x..x + w]);
         }
     }
     I420 {
         width,
         height,
-        data: Arc::from(data),
+        data,
         time: picture.time,
     }
 }

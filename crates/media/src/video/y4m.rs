@@ -3,10 +3,12 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use thiserror::Error;
 
+use crate::video::planes;
 use crate::video::vp8::MAX_PIXELS;
 use crate::{DeviceError, I420};
 
@@ -109,12 +111,15 @@ impl Y4mReader {
         if !line.starts_with("FRAME") {
             return Err(Y4mError::NotY4m);
         }
-        let mut data = vec![0; self.width as usize * self.height as usize * 3 / 2];
-        match self.file.read_exact(&mut data) {
+        let mut data = planes::blank(self.width, self.height);
+        match self
+            .file
+            .read_exact(Arc::get_mut(&mut data).expect("fresh bytes are not shared"))
+        {
             Ok(()) => Ok(Some(I420 {
                 width: self.width,
                 height: self.height,
-                data: data.into(),
+                data,
                 time,
             })),
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(None),

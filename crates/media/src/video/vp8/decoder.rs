@@ -9,6 +9,7 @@ use vpx_sys as vpx;
 
 use super::{Vp8Error, check, check_size, keyframe_size};
 use crate::I420;
+use crate::video::planes;
 
 /// How long a frame may be: more than the worst keyframe of [`MAX_PIXELS`] that a sane encoder makes.
 const MAX_FRAME_BYTES: usize = 8 << 20;
@@ -94,20 +95,24 @@ impl Decoder {
         if image.fmt != vpx::vpx_img_fmt::VPX_IMG_FMT_I420 || width == 0 || height == 0 {
             return None;
         }
-        let (w, h) = (width as usize, height as usize);
-        let mut data = Vec::with_capacity(w * h * 3 / 2);
-        for (plane, w, h) in [(0, w, h), (1, w / 2, h / 2), (2, w / 2, h / 2)] {
+        let mut data = planes::blank(width, height);
+        let (y, u, v) = planes::split(&mut data, width, height);
+        for (plane, out, w) in [
+            (0, y, width as usize),
+            (1, u, width as usize / 2),
+            (2, v, width as usize / 2),
+        ] {
             let stride = image.stride[plane] as isize;
-            for row in 0..h as isize {
+            for (row, out) in out.chunks_exact_mut(w).enumerate() {
                 // SAFETY: libvpx promises d_h rows (half for chroma) of at least d_w (half) bytes, `stride` apart.
-                let bytes = unsafe { std::slice::from_raw_parts(image.planes[plane].offset(row * stride), w) };
-                data.extend_from_slice(bytes);
+                let bytes = unsafe { std::slice::from_raw_parts(image.planes[plane].offset(row as isize * stride), w) };
+                out.copy_from_slice(bytes);
             }
         }
         Some(I420 {
             width,
             height,
-            data: data.into(),
+            data,
             time,
         })
     }
