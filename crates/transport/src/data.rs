@@ -67,10 +67,9 @@ impl DataChannels {
 pub(crate) async fn read(channel: Arc<dyn DataChannel>, label: String, opened: watch::Sender<bool>, events: Events) {
     while let Some(event) = channel.poll().await {
         match event {
-            DataChannelEvent::OnOpen => {
-                if !opened.send_replace(true) {
-                    events.tell(ConnectionEvent::DataOpen { label: label.clone() });
-                }
+            // Told once, although the library may tell it twice.
+            DataChannelEvent::OnOpen if !opened.send_replace(true) => {
+                events.tell(ConnectionEvent::DataOpen { label: label.clone() });
             }
             DataChannelEvent::OnMessage(message) => {
                 let payload = message.data.freeze();

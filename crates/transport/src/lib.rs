@@ -2,6 +2,8 @@
 //! bandwidth estimation, ICE over UDP and TCP. Knows nothing of rooms or of
 //! LiveKit, and is the only user of `webrtc`. Everything outside sees these types.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod api;
 mod connection;
 mod data;

@@ -1,5 +1,7 @@
 //! Two connections of ours talk to each other, with trickled candidates, offers both ways.
 
+#![allow(clippy::unwrap_used)]
+
 mod peer;
 
 use std::sync::{Arc, Weak};

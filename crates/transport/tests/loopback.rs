@@ -1,5 +1,7 @@
 //! Publishing, subscribing and data against a `str0m` peer on loopback.
 
+#![allow(clippy::unwrap_used)]
+
 mod peer;
 
 use std::collections::HashMap;
@@ -7,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use confab_transport::{ConnectionEvent, SendCodec, WebRtcConnection};
+use confab_types::Bitrate;
 use peer::media::{Frames, send_audio, send_video};
 use peer::session::{Got, config, connected, negotiate, remote_track, simulcast, track, wait};
 use peer::{Peer, PeerConfig, PeerEvent};
@@ -32,6 +35,11 @@ async fn a_publisher_connects_fast_and_every_frame_of_three_layers_and_sound_arr
     tokio::join!(send_video(video, vec![500, 1500, 4000], 90), send_audio(audio, 150));
     tokio::time::sleep(Duration::from_millis(500)).await;
     let stats = connection.stats().await;
+    println!("{stats:?}");
+    assert!(
+        stats.available_outgoing > Some(Bitrate::kbps(1500)),
+        "a clean path is found: {stats:?}"
+    );
     assert_eq!(stats.protocol.as_deref(), Some("udp"), "{stats:?}");
     assert!(
         stats.round_trip.is_some_and(|r| r < Duration::from_millis(500)),

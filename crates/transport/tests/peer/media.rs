@@ -12,7 +12,7 @@ use rtc::rtp::packetizer::Depacketizer;
 pub fn frame(layer: usize, number: u32, length: usize) -> Bytes {
     let mut data = vec![0u8; length.max(16)];
     // VP8's frame tag: bit 0 clear is a keyframe.
-    data[0] = if number % 30 == 0 { 0x10 } else { 0x11 };
+    data[0] = if number.is_multiple_of(30) { 0x10 } else { 0x11 };
     data[1] = layer as u8;
     data[2..6].copy_from_slice(&number.to_be_bytes());
     for (n, byte) in data.iter_mut().enumerate().skip(6) {
@@ -114,7 +114,7 @@ pub async fn send_video(sender: TrackSender, sizes: Vec<usize>, count: u32) {
     for number in 0..count {
         ticks.tick().await;
         let captured = start + Duration::from_micros(33_333) * number;
-        let keyframe = number % 30 == 0;
+        let keyframe = number.is_multiple_of(30);
         for (layer, size) in sizes.iter().enumerate() {
             let length = if keyframe { size * 4 } else { *size };
             let frame = EncodedFrame {

@@ -317,7 +317,7 @@ pub async fn media_from(peer: &Peer, audio: Mid, video: Mid, count: u32) {
     let mut sounds = 0u32;
     for number in 0..count {
         ticks.tick().await;
-        let frame = media::frame(0, number, if number % 30 == 0 { 16_000 } else { 4000 });
+        let frame = media::frame(0, number, if number.is_multiple_of(30) { 16_000 } else { 4000 });
         let payloads = rtc::rtp::packetizer::Payloader::payload(&mut packetizer, 1100, &frame).unwrap();
         let mut sound = Vec::new();
         while sounds * 20 <= number * 33 {
