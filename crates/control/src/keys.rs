@@ -255,7 +255,7 @@ pub(crate) async fn load(
 /// Configured keys take the place of the default pair, and of a stored key of the same name.
 fn in_force(row: &KeyRow, configured: &[(String, Secret)]) -> bool {
     let shadowed = configured.iter().any(|(name, _)| *name == row.name);
-    !shadowed && !(row.is_default && !configured.is_empty())
+    !shadowed && (!row.is_default || configured.is_empty())
 }
 
 fn fresh(config: &ControlConfig, name: Option<String>) -> ApiKey {

@@ -22,7 +22,10 @@ async fn an_added_account_is_listed_and_can_sign_in() {
         (added.role, added.administrator, added.created_at),
         (Role::Publisher, false, START)
     );
-    assert_eq!(world.control.list_accounts().await.unwrap(), [added.clone()]);
+    assert_eq!(
+        world.control.list_accounts().await.unwrap(),
+        std::slice::from_ref(&added)
+    );
     assert_eq!(world.control.account(&user_name("ada")).await.unwrap(), added);
     assert_eq!(
         world.try_login("ada", "correct horse").await.unwrap().session.user,
