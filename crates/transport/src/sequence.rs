@@ -8,10 +8,29 @@ pub(crate) fn is_after(a: u16, b: u16) -> bool {
     a != b && a.wrapping_sub(b) < 0x8000
 }
 
+/// Finds the beginning of a new numbering: two packets in a row, far behind the newest (RFC 3550, appendix A.1).
+#[derive(Default)]
+pub(crate) struct Restart {
+    expected: Option<u16>,
+}
+
+impl Restart {
+    /// Whether the sender began anew with this packet; `newest` is the newest of the old numbering.
+    pub(crate) fn found(&mut self, sequence: u16, newest: u16) -> bool {
+        if newest.wrapping_sub(sequence) < SPAN || is_after(sequence, newest) {
+            return false;
+        }
+        let second = self.expected == Some(sequence);
+        self.expected = (!second).then(|| sequence.wrapping_add(1));
+        second
+    }
+}
+
 /// Remembers which of the last numbers were seen.
 pub(crate) struct Window {
     newest: Option<u16>,
     seen: Vec<u64>,
+    restart: Restart,
 }
 
 impl Default for Window {
@@ -19,6 +38,7 @@ impl Default for Window {
         Self {
             newest: None,
             seen: vec![0; usize::from(SPAN) / 64],
+            restart: Restart::default(),
         }
     }
 }
@@ -33,6 +53,10 @@ impl Window {
     pub(crate) fn is_new(&mut self, sequence: u16) -> bool {
         let (word, bit) = Self::slot(sequence);
         match self.newest {
+            Some(newest) if self.restart.found(sequence, newest) => {
+                self.seen.fill(0);
+                self.newest = Some(sequence);
+            }
             Some(newest) if !is_after(sequence, newest) => {
                 if newest.wrapping_sub(sequence) >= SPAN || self.seen[word] & bit != 0 {
                     return false;
@@ -81,6 +105,15 @@ mod tests {
                 assert!(window.is_new(sequence), "{sequence} in round {round}");
             }
         }
+    }
+
+    #[test]
+    fn a_sender_that_begins_anew_is_heard_from_its_second_packet() {
+        let mut window = Window::default();
+        assert!(window.is_new(30_000));
+        assert!(!window.is_new(5), "one stray packet is none");
+        assert!(window.is_new(6) && window.is_new(7));
+        assert!(!window.is_new(6));
     }
 
     #[test]

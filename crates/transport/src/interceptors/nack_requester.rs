@@ -10,7 +10,7 @@ use rtc::interceptor::{Packet, StreamInfo, TaggedPacket};
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::{TransportLayerNack, nack_pairs_from_sequence_numbers};
 
 use super::{Belt, Stage, has_nack};
-use crate::sequence::is_after;
+use crate::sequence::{Restart, is_after};
 use crate::wire::Wire;
 
 /// How often gaps are looked at. Lower repairs sooner, higher puts more numbers in a packet.
@@ -38,6 +38,7 @@ struct Stream {
     /// By the distance from an arbitrary start, so that order survives the wrap.
     missing: BTreeMap<u64, (u16, Missing)>,
     counted: u64,
+    restart: Restart,
 }
 
 impl Stream {
@@ -49,6 +50,11 @@ impl Stream {
             }
             return 0;
         };
+        if !repair && self.restart.found(sequence, newest) {
+            self.newest = Some(sequence);
+            self.missing.clear();
+            return 0;
+        }
         if !is_after(sequence, newest) {
             let found = self.missing.iter().find(|(_, (s, _))| *s == sequence).map(|(k, _)| *k);
             return match found.and_then(|k| self.missing.remove(&k)) {
