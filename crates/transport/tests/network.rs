@@ -7,7 +7,8 @@ mod peer;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use confab_transport::{ConnectionConfig, SendCodec, WebRtcConnection};
+use confab_transport::{ConnectionConfig, EncodedFrame, LayerConfig, SendCodec, WebRtcConnection};
+use confab_types::Bitrate;
 use peer::media::{Frames, send_audio, send_video};
 use peer::session::{Got, config, connected, negotiate, remote_track, simulcast, track};
 use peer::{Peer, PeerConfig};
@@ -290,5 +291,72 @@ async fn a_codec_that_we_lack_is_refused_and_the_other_tracks_go_on() {
         assert!(track.packets.recv().await.is_some());
     };
     tokio::join!(peer::sound_from(&peer, audio, 30), receive);
+    connection.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_encoder_that_follows_the_target_keeps_a_narrow_path_usable() {
+    let mut peer = Peer::new(PeerConfig::default()).await;
+    let (connection, mut events) = WebRtcConnection::new(config()).await.unwrap();
+    let layer = LayerConfig {
+        rid: None,
+        max_bitrate: Bitrate::kbps(2000),
+    };
+    let video = connection
+        .add_track(track("camera", SendCodec::Vp8(vec![layer])))
+        .await
+        .unwrap();
+    negotiate(&connection, &peer, false).await;
+    connected(&mut events).await;
+    peer.network.capacity.store(600_000, Ordering::Relaxed);
+    let target = connection.target_bitrate();
+    let start = Instant::now();
+    let mut ticks = tokio::time::interval(Duration::from_millis(40));
+    let mut sent_at = Vec::new();
+    for number in 0..250u32 {
+        ticks.tick().await;
+        let length = (target.borrow().as_bps() / 25 / 8) as usize;
+        sent_at.push(Instant::now());
+        let captured = start + Duration::from_millis(40) * number;
+        let data = peer::media::frame(0, number, length);
+        let frame = EncodedFrame {
+            layer: 0,
+            captured,
+            keyframe: number == 0,
+            temporal: None,
+            audio_level: None,
+            data,
+        };
+        let _ = video.frames.try_send(frame);
+    }
+    let mut came: Vec<(Instant, u32)> = Vec::new();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for event in peer.drain() {
+        if let peer::PeerEvent::Rtp { packet, .. } = event
+            && packet.header.marker
+        {
+            came.push((packet.timestamp, packet.header.timestamp));
+        }
+    }
+    let first = came[0].1;
+    let delays = came.iter().map(|(at, time)| {
+        let number = (time.wrapping_sub(first) / 3600) as usize;
+        at.saturating_duration_since(sent_at[number.min(249)])
+    });
+    let mut late: Vec<_> = delays.skip(came.len() / 2).collect();
+    late.sort();
+    let (median, worst) = (late[late.len() / 2], late[late.len() * 95 / 100]);
+    let stats = connection.stats().await;
+    println!(
+        "{} of 250 frames, median delay {median:?}, 95 % {worst:?}, {stats:?}",
+        came.len()
+    );
+    assert!(came.len() > 200, "{}", came.len());
+    assert!(median < Duration::from_millis(200), "{median:?}");
+    assert!(
+        (300..700).contains(&target.borrow().as_kbps()),
+        "{:?}",
+        *target.borrow()
+    );
     connection.close().await;
 }

@@ -42,6 +42,8 @@ type Command = Box<dyn FnOnce(&mut Rtc) + Send>;
 pub struct Network {
     /// Of a thousand packets.
     pub loss_permille: AtomicU64,
+    /// Bits a second towards the peer, with a queue of 400 ms; 0 is no limit.
+    pub capacity: AtomicU64,
     pub dropped_to_peer: AtomicU64,
     pub dropped_from_peer: AtomicU64,
     seed: AtomicU64,
@@ -266,6 +268,7 @@ async fn run(
         listening: listener.local_addr().unwrap(),
     };
     let mut buffer = vec![0; 2048];
+    let mut queue = Bottleneck::default();
     loop {
         let deadline = loop {
             match rtc.poll_output().unwrap() {
@@ -291,8 +294,9 @@ async fn run(
                 None => return,
             },
             Ok((length, source)) = sockets.udp.recv_from(&mut buffer) => {
-                sockets.receive(&mut rtc, Protocol::Udp, source, &buffer[..length], &network);
+                queue.push(source, &buffer[..length], &network);
             }
+            () = tokio::time::sleep_until(queue.due().into()) => {}
             Ok((stream, from)) = listener.accept() => {
                 let stream: TcpStream = stream;
                 stream.set_nodelay(true).unwrap();
@@ -303,7 +307,49 @@ async fn run(
             Some((source, data)) = framed.recv() => sockets.receive(&mut rtc, Protocol::Tcp, source, &data, &network),
             () = tokio::time::sleep_until(deadline.into()) => {}
         }
+        while let Some((source, data)) = queue.pop() {
+            sockets.receive(&mut rtc, Protocol::Udp, source, &data, &network);
+        }
         rtc.handle_input(Input::Timeout(Instant::now())).unwrap();
+    }
+}
+
+/// The narrow part of the path.
+#[derive(Default)]
+struct Bottleneck {
+    waiting: std::collections::VecDeque<(Instant, Frame)>,
+    free: Option<Instant>,
+}
+
+impl Bottleneck {
+    fn push(&mut self, source: SocketAddr, data: &[u8], network: &Network) {
+        let now = Instant::now();
+        let capacity = network.capacity.load(Ordering::Relaxed);
+        let begin = self.free.map_or(now, |free| free.max(now));
+        if capacity == 0 {
+            self.waiting.push_back((now, (source, data.to_vec())));
+        } else if begin - now < Duration::from_millis(400) {
+            let done = begin + Duration::from_secs_f64((data.len() + 28) as f64 * 8.0 / capacity as f64);
+            self.free = Some(done);
+            self.waiting.push_back((done, (source, data.to_vec())));
+        } else {
+            network.dropped_to_peer.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn due(&self) -> Instant {
+        self.waiting
+            .front()
+            .map_or_else(|| Instant::now() + Duration::from_secs(1), |(at, _)| *at)
+    }
+
+    fn pop(&mut self) -> Option<Frame> {
+        let ready = self.waiting.front().is_some_and(|(at, _)| *at <= Instant::now());
+        if ready {
+            self.waiting.pop_front().map(|(_, frame)| frame)
+        } else {
+            None
+        }
     }
 }
 
