@@ -329,6 +329,8 @@ fn a_pulled_out_microphone_is_replaced_within_a_second_and_taken_again_when_it_i
                 "source_name=usb",
             ];
             pactl(&remap);
+            // A null sink that nobody listens to looks only every two seconds whether someone does.
+            let _awake = open(&AudioSourceSpec::Microphone(None), &no_events()).unwrap();
             let (events, seen) = collect_events();
             let mut capture = open(&AudioSourceSpec::Microphone(Some("usb".into())), &events).unwrap();
             let block = |capture: &mut confab_media::audio::AudioCapture| loop {
@@ -426,4 +428,90 @@ fn without_a_microphone_the_next_step_is_told() {
         assert_eq!(refused, Some(DeviceError::NotFound(DeviceKind::Microphone)));
         assert!(refused.unwrap().to_string().contains("connect one, or go on without"));
     });
+}
+
+#[test]
+#[ignore = "prints a figure"]
+fn mouth_to_ear() {
+    in_server("mouth_to_ear", || {
+        // Two ears with one clock: one at the microphone, one at the speaker.
+        pactl(&[
+            "load-module",
+            "module-remap-source",
+            "master=spk.monitor",
+            "source_name=ear",
+        ]);
+        let playout = Playout::start(SpeakerTarget::Device(None), no_events()).unwrap();
+        let stream = playout.add_stream("speech").unwrap();
+        until("opening", Duration::from_secs(5), || playout.device().is_some());
+        let mut mouth = open(&AudioSourceSpec::Microphone(Some("mic".into())), &no_events()).unwrap();
+        let mut ear = open(&AudioSourceSpec::Microphone(Some("ear".into())), &no_events()).unwrap();
+        let (_sender, packets) = start_sender(AudioSourceSpec::Microphone(None), Processing::Off, None);
+        let network = std::thread::spawn(move || {
+            let mut first = None;
+            for (sequence, packet) in packets.into_iter().enumerate() {
+                let first = *first.get_or_insert(packet.captured);
+                stream.push(MediaPacket {
+                    sequence: sequence as u16,
+                    timestamp: ((packet.captured - first).as_micros() * 48 / 1000) as u32,
+                    marker: false,
+                    payload: packet.data,
+                    arrived: Instant::now(),
+                });
+            }
+            stream.stats()
+        });
+        let mut clicks = vec![0.0; 22 * SECOND];
+        for start in (SECOND..22 * SECOND).step_by(SECOND / 2) {
+            clicks[start..start + 2400].copy_from_slice(&tone(900.0, 1)[..2400]);
+        }
+        let playing = pulse::play("mic_feed", &clicks);
+        let listening = std::thread::spawn(move || onsets(&mut ear, Duration::from_secs(21)));
+        let said = onsets(&mut mouth, Duration::from_secs(20));
+        let heard = listening.join().unwrap();
+        drop(playing);
+        let mut delays: Vec<Duration> = said
+            .iter()
+            .filter_map(|said| heard.iter().find(|heard| *heard > said).map(|heard| *heard - *said))
+            .filter(|delay| *delay < Duration::from_millis(450))
+            .collect();
+        delays.sort();
+        let at = |share: f64| {
+            delays
+                .get((delays.len() as f64 * share) as usize)
+                .copied()
+                .unwrap_or_default()
+        };
+        println!(
+            "mouth to ear, {} tones: median {:?}, p95 {:?}",
+            delays.len(),
+            at(0.5),
+            at(0.95)
+        );
+        drop(_sender);
+        println!("{:?}", network.join().unwrap());
+    });
+}
+
+/// When tones begin at a microphone, to a millisecond.
+fn onsets(capture: &mut confab_media::audio::AudioCapture, length: Duration) -> Vec<Instant> {
+    let end = Instant::now() + length;
+    let mut found = Vec::new();
+    let mut quiet_for = 0;
+    while Instant::now() < end {
+        let Captured::Block(block) = capture.next(Duration::from_millis(100)) else {
+            continue;
+        };
+        for (piece, samples) in block.samples.chunks(48).enumerate() {
+            if rms(samples) < 0.05 {
+                quiet_for += 1;
+            } else {
+                if quiet_for > 200 {
+                    found.push(block.captured + Duration::from_millis(piece as u64));
+                }
+                quiet_for = 0;
+            }
+        }
+    }
+    found
 }

@@ -22,6 +22,8 @@ const BLOCK_TIME: Duration = Duration::from_millis(10);
 const MAX_BEHIND: Duration = Duration::from_millis(200);
 /// A speaker that takes nothing for so long is starting up, or gone: meanwhile the clock sets the pace.
 const STALLED: Duration = Duration::from_millis(100);
+/// Without an underrun for so long, 5 ms less are held in reserve.
+const RELAX: Duration = Duration::from_secs(10);
 /// How long the mixing thread sleeps unless the speaker wakes it.
 const NAP: Duration = Duration::from_millis(5);
 
@@ -96,7 +98,7 @@ pub(super) struct Mixer {
 
 enum Running {
     Null { next: Instant },
-    Ring(RingOutput),
+    Ring(Box<RingOutput>),
 }
 
 struct RingOutput {
@@ -105,7 +107,10 @@ struct RingOutput {
     block: usize,
     demand: Arc<Demand>,
     underruns: u32,
+    /// Samples held beyond what the callback takes at once.
     reserve: usize,
+    /// When the reserve was last grown or shrunk.
+    reserved: Instant,
     calls: u32,
     /// When the clock sets the pace, unless the speaker takes something before.
     unpaced: Instant,
@@ -139,16 +144,17 @@ impl Mixer {
         let now = Instant::now();
         self.output = match output {
             Output::Null => Running::Null { next: now },
-            Output::Ring { ring, rate, demand } => Running::Ring(RingOutput {
+            Output::Ring { ring, rate, demand } => Running::Ring(Box::new(RingOutput {
                 ring,
                 resampler: FromBlocks::new(rate),
                 block: (rate as usize).div_ceil(100),
                 underruns: 0,
                 reserve: 0,
+                reserved: now,
                 calls: demand.calls.load(Ordering::Relaxed),
                 unpaced: now + STALLED,
                 demand,
-            }),
+            })),
         };
     }
 
@@ -210,6 +216,10 @@ impl RingOutput {
         if underruns != self.underruns {
             self.underruns = underruns;
             self.reserve = (self.reserve + self.block / 2).min(self.block * 6);
+            self.reserved = now;
+        } else if now.saturating_duration_since(self.reserved) > RELAX {
+            self.reserve = self.reserve.saturating_sub(self.block / 2);
+            self.reserved = now;
         }
         let wanted = (self.demand.largest.load(Ordering::Relaxed) as usize).max(self.block) + self.reserve;
         if now.saturating_duration_since(self.unpaced) > MAX_BEHIND {

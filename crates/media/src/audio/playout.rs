@@ -287,3 +287,6 @@ impl FarEnd {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,7 +34,7 @@ pub struct AudioCapture {
 enum Inner {
     Paced(Paced),
     #[cfg(feature = "sound")]
-    Microphone(super::microphone::Microphone),
+    Microphone(Box<super::microphone::Microphone>),
 }
 
 /// Opens a source. May take a second or two for a real microphone: not for an async task.
@@ -61,7 +61,7 @@ pub fn open(spec: &AudioSourceSpec, events: &DeviceEvents) -> Result<AudioCaptur
 fn open_microphone(id: Option<&str>, events: &DeviceEvents) -> Result<AudioCapture, DeviceError> {
     let microphone = super::microphone::Microphone::open(id, events)?;
     Ok(AudioCapture {
-        inner: Inner::Microphone(microphone),
+        inner: Inner::Microphone(Box::new(microphone)),
     })
 }
 

@@ -54,7 +54,7 @@ impl Server {
     pub fn run_inside(&self, test: &str) {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
-            .args(["--exact", test, "--nocapture", "--test-threads=1"])
+            .args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"])
             .env(INSIDE, "1");
         environment(&mut command, self.folder.path());
         let output = command.output().unwrap();

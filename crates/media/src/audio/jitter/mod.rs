@@ -443,10 +443,9 @@ impl JitterBuffer {
         let mut piece = [0.0; BLOCK];
         let piece = &mut piece[..samples.min(BLOCK)];
         let before = self.concealed_run;
-        if before < FADE_AFTER + FADE_LENGTH || !counted {
-            if let Err(error) = self.decoder.conceal(piece) {
-                tracing::trace!(%error, "nothing could be invented");
-            }
+        let audible = before < FADE_AFTER + FADE_LENGTH || !counted;
+        if audible && let Err(error) = self.decoder.conceal(piece) {
+            tracing::trace!(%error, "nothing could be invented");
         }
         if counted {
             for (index, sample) in piece.iter_mut().enumerate() {

@@ -100,7 +100,7 @@ fn a_transform_may_change_or_drop_packets() {
     impl FrameTransform for EverySecond {
         fn transform(&mut self, _: Bytes) -> Option<Bytes> {
             self.0 += 1;
-            (self.0 % 2 == 0).then(|| Bytes::from_static(b"sealed"))
+            self.0.is_multiple_of(2).then(|| Bytes::from_static(b"sealed"))
         }
     }
     let (packets, received) = mpsc::channel();
