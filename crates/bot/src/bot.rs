@@ -63,6 +63,8 @@ pub struct BotConfig {
     pub record: Option<PathBuf>,
     /// Use ICE-TCP only.
     pub tcp_only: bool,
+    /// Announce and send tracks whatever the grants say: for tests of what a server refuses.
+    pub force_publish: bool,
 }
 
 /// Something worth a line.
@@ -223,6 +225,7 @@ pub async fn run(
         sink: None,
         record: config.record,
         tcp_only: config.tcp_only,
+        force_publish: config.force_publish,
     });
     let reason = follow(&handle, started, config.duration, &events, &stop).await;
     let _ = events.send(BotEvent::Left {

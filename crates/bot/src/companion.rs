@@ -43,6 +43,7 @@ pub async fn companion(
         duration: None,
         record: None,
         tcp_only: false,
+        force_publish: false,
     };
     // Nobody follows its events: sending to a closed channel is fine.
     let (events, _) = mpsc::unbounded_channel();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
-use confab_bot::{Access, BotConfig, BotError, BotEvent, BotReport};
+use confab_bot::{Access, BenchConfig, BotConfig, BotError, BotEvent, BotReport};
 use confab_client::tls::Fingerprint;
 use confab_media::{AudioSourceSpec, VideoSourceSpec};
 use confab_types::{CameraQuality, Secret};
@@ -27,6 +27,36 @@ struct Cli {
 enum Command {
     /// Joins a room, publishes, records, reports.
     Join(Box<Join>),
+    /// Measures a two-person call through a server: join time, first picture, glass-to-glass, mouth-to-ear, CPU, memory.
+    Bench(Bench),
+}
+
+#[derive(Debug, clap::Args)]
+struct Bench {
+    /// The call server.
+    #[arg(long, value_name = "URL")]
+    server: Url,
+    /// Two accounts that may publish.
+    #[arg(long, value_delimiter = ',', default_value = "publisher1,publisher2")]
+    users: Vec<String>,
+    /// Read the password of both from standard input; `pass`, the demo's, without.
+    #[arg(long)]
+    password_stdin: bool,
+    /// The room.
+    #[arg(long, default_value = "BENCH")]
+    room: String,
+    /// test-pattern[:WxH@FPS] or FILE.y4m.
+    #[arg(long, default_value = "test-pattern:1280x720@30")]
+    camera: String,
+    /// Seconds in the call, each run.
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Runs; medians are printed.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// The server's process on this machine, to measure along.
+    #[arg(long)]
+    server_pid: Option<u32>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -88,6 +118,9 @@ struct Join {
     /// Use ICE-TCP only.
     #[arg(long)]
     tcp_only: bool,
+    /// Announce and send tracks whatever the grants say: for tests of what a server refuses.
+    #[arg(long, hide = true)]
+    force_publish: bool,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -95,7 +128,10 @@ fn main() -> anyhow::Result<()> {
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()))
         .with_writer(std::io::stderr)
         .init();
-    let Command::Join(join) = Cli::parse().command;
+    let join = match Cli::parse().command {
+        Command::Join(join) => join,
+        Command::Bench(args) => return bench(args),
+    };
     let report = join.report.clone();
     let config = config(*join)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -112,6 +148,32 @@ fn main() -> anyhow::Result<()> {
         std::fs::write(&path, json).with_context(|| format!("writing {}", path.display()))?;
     }
     failure.map_or(Ok(()), Err)
+}
+
+fn bench(args: Bench) -> anyhow::Result<()> {
+    let [first, second] =
+        <[String; 2]>::try_from(args.users).map_err(|_| anyhow::anyhow!("--users takes two names"))?;
+    let camera = confab_bot::camera(&args.camera, 0)?;
+    let config = BenchConfig {
+        server: args.server,
+        users: [first, second],
+        password: if args.password_stdin {
+            read_password()?
+        } else {
+            Secret::new("pass")
+        },
+        room: args.room,
+        seconds: args.seconds.clamp(2.0, 3600.0),
+        runs: args.runs,
+        quality: confab_bot::quality_for(&camera),
+        camera,
+        server_pid: args.server_pid,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let report = runtime.block_on(confab_bot::bench(&config, |what| eprintln!("{what}")))?;
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    println!("{}", serde_json::to_string_pretty(&report)?);
+    Ok(())
 }
 
 async fn run(config: BotConfig) -> Result<BotReport, BotError> {
@@ -193,7 +255,7 @@ fn config(join: Join) -> anyhow::Result<BotConfig> {
         .map(Duration::try_from_secs_f64)
         .transpose()
         .context("--duration")?;
-    let (record, tcp_only) = (join.record.clone(), join.tcp_only);
+    let (record, tcp_only, force_publish) = (join.record.clone(), join.tcp_only, join.force_publish);
     Ok(BotConfig {
         access: access(join)?,
         camera,
@@ -202,6 +264,7 @@ fn config(join: Join) -> anyhow::Result<BotConfig> {
         duration,
         record,
         tcp_only,
+        force_publish,
     })
 }
 
@@ -233,6 +296,15 @@ fn access(join: Join) -> anyhow::Result<Access> {
         nickname,
         pin: join.pin,
     })
+}
+
+fn read_password() -> anyhow::Result<Secret> {
+    let mut password = String::new();
+    std::io::stdin()
+        .take(64 * 1024)
+        .read_to_string(&mut password)
+        .context("reading the password")?;
+    Ok(Secret::new(password.trim_end_matches(['\r', '\n'])))
 }
 
 /// A steady colour for a name.

@@ -126,6 +126,8 @@ pub struct JoinOptions {
     pub record: Option<std::path::PathBuf>,
     /// Use ICE-TCP only.
     pub tcp_only: bool,
+    /// Announce and send tracks whatever the grants say: for tests of what a server refuses.
+    pub force_publish: bool,
 }
 
 /// Where received sound goes.

@@ -296,7 +296,18 @@ where
             () = tokio::time::sleep_until(pings.heard + pings.silence) => {
                 break SignalError::Lost("the server is silent".to_owned());
             }
-            () = events.closed() => return,
+            () = events.closed() => {
+                // What was asked before the listener went, a `Leave` above all, still goes out.
+                let last_words = async {
+                    while let Ok(message) = requests.try_recv() {
+                        let bytes = lk::SignalRequest { message: Some(message) }.encode_to_vec();
+                        write.send(Message::Binary(bytes.into())).await?;
+                    }
+                    write.close().await
+                };
+                let _ = tokio::time::timeout(Duration::from_secs(1), last_words).await;
+                return;
+            }
         }
     };
     let _ = events.send(SignalEvent::Closed(ended)).await;

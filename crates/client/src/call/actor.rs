@@ -73,6 +73,7 @@ pub(super) struct Actor {
     /// Of the connections before these, publisher and subscriber.
     last_stats: (ConnectionStats, ConnectionStats),
     last_sent: Vec<SentTrack>,
+    last_refused: bool,
     phase: (Phase, Instant),
     snapshot: watch::Sender<CallSnapshot>,
     pub(super) events: broadcast::Sender<CallEvent>,
@@ -114,6 +115,7 @@ impl Actor {
             reconnects: 0,
             last_stats: Default::default(),
             last_sent: Vec::new(),
+            last_refused: false,
             phase: (Phase::Connecting, started),
             snapshot,
             events,
@@ -197,6 +199,7 @@ impl Actor {
             Output::DropMedia => {
                 if let Some(link) = self.link.take() {
                     self.last_stats = tokio::join!(link.publisher.stats(), link.subscriber.stats());
+                    self.last_refused |= self.own.refused();
                     self.last_sent = self.own.report(&self.last_stats.0.tracks, self.started.elapsed());
                     link.close();
                 }
@@ -534,6 +537,7 @@ impl Actor {
             reconnects: self.reconnects,
             ..CallReport::default()
         };
+        report.publish_refused = self.last_refused || self.own.refused();
         report.network.signal_round_trip_ms = self.signal_round_trip.map(ms);
         let live = match &self.link {
             Some(link) => Some(tokio::join!(link.publisher.stats(), link.subscriber.stats())),

@@ -44,13 +44,16 @@ impl Onsets {
     }
 }
 
-/// The newest tenth of a second of a sound.
+/// The newest tenth of a second of a sound, silence left out.
 #[derive(Debug, Default, Clone)]
 pub struct Newest(VecDeque<f32>);
 
 impl Newest {
-    /// Adds samples.
-    pub fn add(&mut self, samples: &[f32]) {
+    /// Adds samples of a loudness (-dBov).
+    pub fn add(&mut self, samples: &[f32], dbov: u8) {
+        if dbov >= SOUND {
+            return;
+        }
         let over = (self.0.len() + samples.len()).saturating_sub(KEPT);
         self.0.drain(..over.min(self.0.len()));
         self.0.extend(samples);
@@ -93,8 +96,9 @@ mod tests {
                 .map(|i| 0.5 * (std::f32::consts::TAU * hz * i as f32 / 48_000.0).sin())
                 .collect()
         };
-        newest.add(&tone(440.0));
-        newest.add(&tone(660.0));
+        newest.add(&tone(440.0), 9);
+        newest.add(&tone(660.0), 9);
+        newest.add(&[0.0; 4800], 127);
         assert!((newest.tone().unwrap() - 660.0).abs() < 3.0);
     }
 }

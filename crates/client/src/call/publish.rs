@@ -23,6 +23,8 @@ use crate::signal::SignalSender;
 
 /// LiveKit's SDKs group microphone and camera under this stream: receivers keep them in step.
 const STREAM: &str = "camera";
+/// A request that old counts as refused in the report.
+const UNANSWERED: Duration = Duration::from_secs(2);
 /// Expected loss told to the codec at the least, percent.
 const LEAST_LOSS: u8 = 5;
 
@@ -46,6 +48,10 @@ pub(super) struct Own {
     camera: Publication,
     /// Packets sent and lost at the last look.
     heard: (u64, u64),
+    /// Whatever the grants say.
+    force: bool,
+    /// The server said no to a track.
+    refused: bool,
 }
 
 impl Own {
@@ -58,6 +64,8 @@ impl Own {
             audio,
             video,
             heard: (0, 0),
+            force: options.force_publish,
+            refused: false,
         }
     }
 
@@ -73,7 +81,7 @@ impl Own {
 
     fn allow(&mut self, may_publish: &[TrackSource]) {
         for publication in [&mut self.microphone, &mut self.camera] {
-            publication.allowed = Some(may_publish.contains(&publication.source));
+            publication.allowed = Some(self.force || may_publish.contains(&publication.source));
         }
         if self.microphone.device_wanted() {
             self.audio.open();
@@ -264,6 +272,14 @@ impl Own {
             }
         });
         tracks.filter(|t| t.sid.is_some() || t.frames > 0).collect()
+    }
+
+    /// A track was refused, or asked for and never taken.
+    pub(super) fn refused(&self) -> bool {
+        self.refused
+            || [&self.microphone, &self.camera]
+                .iter()
+                .any(|p| matches!(p.stage, Stage::Asked(since) if since.elapsed() > UNANSWERED))
     }
 
     /// Prepares the codec for the loss that receivers report.
@@ -498,7 +514,10 @@ impl Actor {
             &response.message
         };
         publication.problem = Some(format!("Not sent: {why}"));
-        self.unpublish(source).await;
+        self.own.refused = true;
+        if !self.own.force {
+            self.unpublish(source).await;
+        }
     }
 
     async fn unpublish(&mut self, source: TrackSource) {

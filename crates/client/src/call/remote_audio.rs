@@ -43,8 +43,9 @@ impl RemoteSound {
             let heard = heard.clone();
             audio.set_tap(Box::new(move |block, at| {
                 let mut heard = heard.lock();
-                heard.0.take(Loudness::of(block).dbov(), 1, unix_ms_of(at));
-                heard.1.add(block);
+                let loudness = Loudness::of(block).dbov();
+                heard.0.take(loudness, 1, unix_ms_of(at));
+                heard.1.add(block, loudness);
             }));
         }
         let counts: Arc<Mutex<Counts>> = Arc::default();

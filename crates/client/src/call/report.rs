@@ -27,6 +27,8 @@ pub struct CallReport {
     pub reconnects: u32,
     /// Connection to the server.
     pub network: NetworkReport,
+    /// The server refused an own track, or never took it.
+    pub publish_refused: bool,
     /// Own tracks.
     pub sent: Vec<SentTrack>,
     /// Others' tracks, ended ones included.
