@@ -1,6 +1,7 @@
 //! Commands beside a running server: JSON lines over an owner-only Unix socket in the
 //! data folder. The same commands work on the database when no server runs.
 
+#[cfg(unix)]
 use std::path::{Path, PathBuf};
 
 use confab_control::{Control, NewAccount};
@@ -82,6 +83,7 @@ pub(crate) enum Outcome {
 }
 
 /// The socket of a data folder.
+#[cfg(unix)]
 pub(crate) fn socket_path(data: &Path) -> PathBuf {
     data.join("console.sock")
 }

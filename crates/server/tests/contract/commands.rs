@@ -182,3 +182,79 @@ async fn beyond_loopback_it_encrypts_and_tells_its_fingerprint() {
     let secret = Secret::new("a good password");
     assert_eq!(format!("{secret:?}"), "(secret)");
 }
+
+/// A server as a process of its own, ended when dropped.
+struct Process(std::process::Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn no_password_and_no_token_is_ever_logged() {
+    use std::io::{BufRead, BufReader, Read};
+    let data = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_confab-server"))
+        .args("serve --demo --listen 127.0.0.1:0 --media-port 0 --exit-with-stdin --data".split_whitespace())
+        .arg(data.path())
+        .env("CONFAB_LOG", "debug,confab_server=trace,confab_control=trace")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut ready)
+        .unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    let log = std::thread::spawn(move || {
+        let mut text = String::new();
+        let _ = stderr.read_to_string(&mut text);
+        text
+    });
+    let stdin = child.stdin.take();
+    let mut process = Process(child);
+    let url = serde_json::from_str::<Value>(&ready).unwrap()["url"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let http = reqwest::Client::new();
+    let wrong = json!({ "user": "publisher1", "pass": "hunter2-is-wrong" });
+    http.post(format!("{url}/api-login/login"))
+        .json(&wrong)
+        .send()
+        .await
+        .unwrap();
+    let broken = r#"{"user":"publisher1","pass":"hunter2-is-wrong","scopes":7}"#;
+    http.post(format!("{url}/api-login/login"))
+        .body(broken)
+        .send()
+        .await
+        .unwrap();
+    let right = json!({ "user": "publisher1", "pass": "pass" });
+    let session = ok(http.post(format!("{url}/api-login/login")).json(&right)).await;
+    let bearer = session["sessionToken"].as_str().unwrap().to_owned();
+    let refresh = session["refreshToken"].as_str().unwrap().to_owned();
+    let request = http
+        .post(format!("{url}/api-sessions/get-sessionid-token"))
+        .bearer_auth(&bearer);
+    let room = ok(request.json(&json!({ "session": "R" }))).await;
+    let token = room["1"].as_str().unwrap().to_owned();
+    let ws = format!("{}/rtc?access_token={token}", url.replacen("http", "ws", 1));
+    let (mut socket, _) = tokio_tungstenite::connect_async(&ws).await.unwrap();
+    futures::StreamExt::next(&mut socket).await.unwrap().unwrap();
+    drop((socket, stdin));
+    tokio::task::spawn_blocking(move || process.0.wait().unwrap())
+        .await
+        .unwrap();
+    let log = log.join().unwrap();
+    assert!(log.contains("/rtc") && log.contains("joined"), "{log}");
+    let signature = token.rsplit('.').next().unwrap();
+    for secret in ["hunter2", &bearer, &refresh, signature, "access_token"] {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
+}

@@ -7,6 +7,7 @@ mod admission;
 mod bad_input;
 mod commands;
 mod cookies;
+mod faults;
 mod live;
 mod peer;
 mod rest;
