@@ -9,7 +9,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
 /// How a connection is made.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConnectionConfig {
     /// STUN and TURN servers the signalling named.
     pub ice_servers: Vec<IceServer>,
@@ -24,7 +24,7 @@ pub struct ConnectionConfig {
 }
 
 /// A STUN or TURN server.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IceServer {
     /// `stun:` or `turn:` URLs.
     pub urls: Vec<String>,

@@ -26,12 +26,17 @@ pub(crate) async fn follow(core: Weak<Core>, track: Arc<dyn TrackRemote>) {
         let Some(core) = core.upgrade() else { break };
         match event {
             TrackRemoteEvent::OnOpen(init) => {
-                let Some(inbound) = core.wire.inbound(init.ssrc) else {
+                let Some(mut inbound) = core.wire.inbound(init.ssrc) else {
                     debug!(ssrc = init.ssrc, "a track without a stream");
                     continue;
                 };
-                if current.as_ref().is_some_and(|held| Arc::ptr_eq(held, &inbound)) {
+                let owner = inbound.track_id.lock().clone();
+                if owner == init.track_id && !inbound.is_ended() {
+                    // Negotiated again; it goes on.
                     continue;
+                }
+                if !owner.is_empty() {
+                    inbound = core.wire.renew_inbound(&inbound);
                 }
                 if let Some(old) = current.replace(inbound.clone()) {
                     old.end();

@@ -171,6 +171,20 @@ pub(crate) struct Inbound {
 }
 
 impl Inbound {
+    fn new(ssrc: u32, mime: String, clock_rate: u32) -> Self {
+        Self {
+            ssrc,
+            mime,
+            clock_rate,
+            counters: Counters::default(),
+            track_id: Mutex::default(),
+            queue: Mutex::default(),
+            ended: AtomicBool::new(false),
+            wake: Notify::new(),
+            report: watch::Sender::new(None),
+        }
+    }
+
     /// Puts a packet in line; the oldest is dropped when nobody reads.
     pub(crate) fn push(&self, packet: ReceivedPacket) {
         let mut queue = self.queue.lock();
@@ -194,7 +208,7 @@ impl Inbound {
             if let Some(packet) = self.pop() {
                 return Some(packet);
             }
-            if self.ended.load(Ordering::Acquire) {
+            if self.is_ended() {
                 return None;
             }
             wake.await;
@@ -205,6 +219,11 @@ impl Inbound {
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::Release);
         self.wake.notify_one();
+    }
+
+    /// Whether no more packets will come.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     /// Sender reports as they come.
@@ -335,20 +354,26 @@ impl Wire {
         }
     }
 
-    /// A remote stream was bound.
+    /// A remote stream was bound; each negotiation binds those that go on once more, and they keep their queue.
     pub(crate) fn inbound_began(&self, info: &StreamInfo) -> Arc<Inbound> {
-        let inbound = Arc::new(Inbound {
-            ssrc: info.ssrc,
-            mime: info.mime_type.clone(),
-            clock_rate: info.clock_rate,
-            counters: Counters::default(),
-            track_id: Mutex::default(),
-            queue: Mutex::default(),
-            ended: AtomicBool::new(false),
-            wake: Notify::new(),
-            report: watch::Sender::new(None),
-        });
-        self.streams.lock().received.insert(info.ssrc, inbound.clone());
+        let mut streams = self.streams.lock();
+        let held = streams
+            .received
+            .get(&info.ssrc)
+            .filter(|inbound| !inbound.is_ended() && inbound.mime == info.mime_type);
+        if let Some(held) = held {
+            return held.clone();
+        }
+        let inbound = Arc::new(Inbound::new(info.ssrc, info.mime_type.clone(), info.clock_rate));
+        streams.received.insert(info.ssrc, inbound.clone());
+        inbound
+    }
+
+    /// A stream now belongs to another track: its queue ends, and a new one takes its place.
+    pub(crate) fn renew_inbound(&self, old: &Inbound) -> Arc<Inbound> {
+        old.end();
+        let inbound = Arc::new(Inbound::new(old.ssrc, old.mime.clone(), old.clock_rate));
+        self.streams.lock().received.insert(old.ssrc, inbound.clone());
         inbound
     }
 

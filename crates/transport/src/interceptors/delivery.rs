@@ -48,6 +48,11 @@ impl Delivery {
             ),
             None => (rtp.header.sequence_number, rtp.payload.clone()),
         };
+        if stream.inbound.is_ended()
+            && let Some(renewed) = self.wire.inbound(stream.inbound.ssrc)
+        {
+            stream.inbound = renewed;
+        }
         stream.inbound.count(payload.len() as u64, repaired.is_some());
         if !stream.seen.is_new(sequence) || (repaired.is_some() && payload.is_empty()) {
             return;
@@ -79,13 +84,11 @@ impl Stage for Delivery {
             self.repairs.insert(rtx, info.ssrc);
         }
         let inbound = self.wire.inbound_began(info);
-        self.streams.insert(
-            info.ssrc,
-            Stream {
-                inbound,
-                seen: Window::default(),
-            },
-        );
+        let stream = self.streams.entry(info.ssrc).or_insert_with(|| Stream {
+            inbound: inbound.clone(),
+            seen: Window::default(),
+        });
+        stream.inbound = inbound;
     }
 
     fn unbind_remote(&mut self, info: &StreamInfo) {
@@ -137,5 +140,26 @@ mod tests {
             ]
         );
         assert!(belt.read.is_empty());
+    }
+
+    #[test]
+    fn a_stream_that_is_bound_again_goes_on_in_its_queue() {
+        let wire = Arc::new(Wire::new());
+        let mut delivery = Delivery::new(wire.clone());
+        let mut belt = Belt::default();
+        let now = Instant::now();
+        delivery.bind_remote(&video(1, 2));
+        let inbound = wire.inbound(1).unwrap();
+        delivery.inbound(rtp(now, 1, 10, b"ten"), &mut belt);
+        delivery.bind_remote(&video(1, 2));
+        delivery.inbound(rtp(now, 1, 10, b"ten"), &mut belt);
+        delivery.inbound(rtp(now, 1, 11, b"eleven"), &mut belt);
+        let got: Vec<_> = std::iter::from_fn(|| inbound.pop()).map(|p| p.sequence).collect();
+        assert_eq!(got, [10, 11]);
+        assert!(!inbound.is_ended());
+        let renewed = wire.renew_inbound(&inbound);
+        delivery.inbound(rtp(now, 1, 12, b"twelve"), &mut belt);
+        assert!(inbound.is_ended() && inbound.pop().is_none());
+        assert_eq!(renewed.pop().unwrap().sequence, 12);
     }
 }

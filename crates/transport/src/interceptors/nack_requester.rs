@@ -196,7 +196,8 @@ impl Stage for NackRequester {
         if let Some(rtx) = info.ssrc_rtx {
             self.repairs.insert(rtx, info.ssrc);
         }
-        self.streams.insert(info.ssrc, Stream::default());
+        // Bound again at each negotiation: what is missing stays missing.
+        self.streams.entry(info.ssrc).or_default();
     }
 
     fn unbind_remote(&mut self, info: &StreamInfo) {

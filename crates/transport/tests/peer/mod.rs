@@ -97,6 +97,12 @@ impl Drop for Peer {
 
 impl Peer {
     pub async fn new(config: PeerConfig) -> Self {
+        // Logs when asked to: RUST_LOG=rtc_ice=debug.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_test_writer()
+            .try_init();
         str0m::crypto::from_feature_flags().install_process_default();
         let mut builder = Rtc::builder();
         if config.only_vp9 {
