@@ -81,7 +81,9 @@ impl Device {
 
     /// Size and rate.
     pub fn format(&self) -> (u32, u32, u32) {
-        (self.format.width(), self.format.height(), self.format.frame_rate())
+        // Some drivers know no rate.
+        let rate = Some(self.format.frame_rate()).filter(|rate| *rate > 0).unwrap_or(30);
+        (self.format.width(), self.format.height(), rate)
     }
 
     /// The next good picture. Blocks, without a limit if the driver hangs: the watchdog's business.

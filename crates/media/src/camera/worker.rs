@@ -20,8 +20,9 @@ const STALLED: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_secs(2);
 /// The first look comes sooner: where any camera will do, another one can take over within a second.
 const FIRST_RETRY: Duration = Duration::from_millis(300);
-/// Opening takes up to a second on real cameras, and up to a minute where the system asks the person first.
-const OPEN_LIMIT: Duration = Duration::from_secs(75);
+/// Opening takes up to a second on real cameras, more where several formats fail, and a minute where the system asks the
+/// person first (macOS).
+const OPEN_LIMIT: Duration = Duration::from_secs(if cfg!(target_os = "macos") { 75 } else { 15 });
 const LIST_LIMIT: Duration = Duration::from_secs(5);
 
 /// What a capture is about. Shared by its handle, the thread and the watchdog.
