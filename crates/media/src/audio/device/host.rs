@@ -45,7 +45,13 @@ impl Devices {
         });
         let default = self.default_device(kind);
         let default_id = default.as_ref().and_then(device_id);
-        let device = named.or(default).ok_or(DeviceError::NotFound(kind))?;
+        let Some(device) = named.or(default) else {
+            if !self.had_server {
+                // A sound server may have come up since.
+                self.host = None;
+            }
+            return Err(DeviceError::NotFound(kind));
+        };
         let info = describe(&device, kind, default_id.as_deref()).ok_or(DeviceError::NotFound(kind))?;
         Ok(Chosen { device, info })
     }
@@ -99,7 +105,8 @@ impl Devices {
                 tracing::debug!(%error, "the sound server does not answer");
                 None
             }
-            Err(_) => cpal::host_from_id(cpal::HostId::Alsa).ok(),
+            Err(_) if has_sound_card() => cpal::host_from_id(cpal::HostId::Alsa).ok(),
+            Err(_) => None,
         }
     }
 
@@ -108,6 +115,16 @@ impl Devices {
         self.had_server = true;
         Some(cpal::default_host())
     }
+}
+
+/// Without a card ALSA finds nothing, and says so at length on the standard error output each time.
+#[cfg(target_os = "linux")]
+fn has_sound_card() -> bool {
+    std::fs::read_dir("/dev/snd").is_ok_and(|nodes| {
+        nodes
+            .flatten()
+            .any(|node| node.file_name().to_string_lossy().starts_with("pcm"))
+    })
 }
 
 /// Ids are `host:name`; a person may leave out the host.

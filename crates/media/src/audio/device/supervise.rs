@@ -22,6 +22,10 @@ use crate::audio::thread::spawn;
 const TICK: Duration = Duration::from_millis(250);
 /// How often the list of devices is asked for. A sound server answers in a millisecond, other systems take longer.
 const LOOK: Duration = Duration::from_millis(if cfg!(target_os = "linux") { 240 } else { 490 });
+/// Looks in quick succession after a loss; then one in [`RETRY`], for hours if need be.
+const QUICK_ATTEMPTS: u32 = 20;
+/// How long a person who plugs something in waits at most.
+const RETRY: Duration = Duration::from_secs(1);
 /// A device whose callback is not called for so long is gone.
 const SILENT: Duration = Duration::from_millis(500);
 /// A device that has not begun within this is no good; wireless ones take a second or two.
@@ -79,6 +83,8 @@ pub(in crate::audio) struct Supervisor<O: Opener> {
     events: DeviceEvents,
     /// The last thing said was a failure.
     failing: bool,
+    /// Looks without success since the last device.
+    attempts: u32,
     begun: bool,
     looked: Instant,
 }
@@ -99,6 +105,7 @@ impl<O: Opener> Supervisor<O> {
             messages,
             events,
             failing: false,
+            attempts: 0,
             begun: false,
             looked: Instant::now(),
         }
@@ -141,10 +148,19 @@ impl<O: Opener> Supervisor<O> {
                 tracing::info!(kind = %O::KIND, "the device stopped answering");
                 self.close();
             }
-            if urgent || self.open.is_none() || self.looked.elapsed() >= LOOK {
+            if urgent || self.looked.elapsed() >= self.patience() {
                 // The outcome is reported inside.
                 let _ = self.look();
             }
+        }
+    }
+
+    /// How long after the last look the next one is due.
+    fn patience(&self) -> Duration {
+        match (&self.open, self.attempts) {
+            (None, 0..QUICK_ATTEMPTS) => TICK / 2,
+            (None, _) => RETRY,
+            (Some(_), _) => LOOK,
         }
     }
 
@@ -180,6 +196,7 @@ impl<O: Opener> Supervisor<O> {
         if let Err(error) = &result
             && self.open.is_none()
         {
+            self.attempts = self.attempts.saturating_add(1);
             self.opener.report(Err(error.clone()));
             if !std::mem::replace(&mut self.failing, true) {
                 (self.events)(DeviceEvent::Failed {
@@ -214,6 +231,7 @@ impl<O: Opener> Supervisor<O> {
             });
         }
         self.failing = false;
+        self.attempts = 0;
         self.open = Some(Open {
             keeper,
             info,
