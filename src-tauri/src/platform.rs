@@ -24,6 +24,16 @@ pub fn theme() -> Option<tauri::Theme> {
     Some(if light { tauri::Theme::Light } else { tauri::Theme::Dark })
 }
 
+/// Names the theme to the page: WebKitGTK reports light whatever the window's theme is.
+pub fn theme_script() -> &'static str {
+    match theme() {
+        Some(tauri::Theme::Dark) => {
+            "document.documentElement.dataset.theme = document.documentElement.dataset.systemTheme = 'dark';"
+        }
+        _ => "",
+    }
+}
+
 /// A notice of the system; without a notification service nothing happens.
 pub fn notify(title: &str, text: &str) {
     #[cfg(target_os = "linux")]

@@ -103,6 +103,7 @@ fn set_up(app: &AppHandle, shell: &Shell) -> tauri::Result<()> {
         .min_inner_size(480.0, 600.0)
         .background_color(tauri::window::Color(17, 18, 20, 255))
         .theme(platform::theme())
+        .initialization_script(platform::theme_script())
         .build()?;
     shell.attach(app.clone());
     if let Err(error) = tray::install(app, shell) {

@@ -12,13 +12,13 @@ pub struct Blockade {
 }
 
 impl Blockade {
-    /// Drops everything from and to the port on `lo`.
+    /// Drops everything on `lo` from and to the port, and to the next one, where ICE-TCP is.
     pub fn of_port(port: u16) -> anyhow::Result<Self> {
-        let table = format!("confab_test_{port}");
+        let (table, tcp) = (format!("confab_test_{port}"), port.saturating_add(1));
         nft(&format!(
             "table inet {table} {{ chain input {{ type filter hook input priority 0; policy accept;\n\
              iif lo udp dport {port} drop\niif lo udp sport {port} drop\n\
-             iif lo tcp dport {port} drop\niif lo tcp sport {port} drop\n}} }}\n"
+             iif lo tcp dport {port}-{tcp} drop\niif lo tcp sport {port}-{tcp} drop\n}} }}\n"
         ))?;
         Ok(Self { table })
     }

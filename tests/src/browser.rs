@@ -4,7 +4,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use base64::Engine as _;
 use fantoccini::{Client, ClientBuilder};
 use serde_json::{Value, json};
 
@@ -74,10 +73,7 @@ impl Browser {
     /// Looks at a participant's picture.
     pub async fn watch(&self, identity: &str, seconds: f32) -> anyhow::Result<Vec<Look>> {
         let script = "const [identity, seconds, done] = arguments; watch(identity, seconds, done);";
-        let found = self.client.execute_async(script, vec![json!(identity), json!(seconds)]).await?;
-        let looks: Vec<(f64, String)> = serde_json::from_value(found)?;
-        let engine = base64::engine::general_purpose::STANDARD;
-        looks.into_iter().map(|(at, text)| Ok(Look { at, luma: engine.decode(text)? })).collect()
+        Look::list(self.client.execute_async(script, vec![json!(identity), json!(seconds)]).await?)
     }
 
     /// The loudest frequency of a participant, Hz, and its level, dB.

@@ -33,19 +33,28 @@ pub struct TileSeen {
     pub sid: String,
 }
 
-/// A look at a tile's pixels: 320x180 of luma.
+/// A look at a picture on the screen, scaled down with square pixels.
 pub struct Look {
     /// Milliseconds since the sampling began.
     pub at: f64,
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
     /// Luma, row by row.
     pub luma: Vec<u8>,
 }
 
 impl Look {
-    /// Pixels across.
-    pub const WIDTH: usize = 320;
-    /// Pixels down.
-    pub const HEIGHT: usize = 180;
+    /// From what the pages' scripts give: a list of [ms, width, height, base64 of luma].
+    pub fn list(found: Value) -> anyhow::Result<Vec<Self>> {
+        let looks: Vec<(f64, u32, u32, String)> = serde_json::from_value(found)?;
+        let engine = base64::engine::general_purpose::STANDARD;
+        let decode = |(at, width, height, text): (f64, u32, u32, String)| {
+            Ok(Self { at, width, height, luma: engine.decode(text)? })
+        };
+        looks.into_iter().map(decode).collect()
+    }
 }
 
 impl Window {
@@ -174,7 +183,7 @@ impl Window {
             const [sid, seconds, done] = arguments;
             const canvas = document.querySelector('[data-testid="stage-canvas"]');
             const small = document.createElement('canvas');
-            small.width = 320; small.height = 180;
+            small.width = 320;
             const pen = small.getContext('2d', { willReadFrequently: true });
             const start = performance.now(), looks = [];
             const look = () => {
@@ -184,26 +193,19 @@ impl Window {
                 if (tile && canvas) {
                     const t = tile.getBoundingClientRect(), c = canvas.getBoundingClientRect();
                     const sx = canvas.width / c.width, sy = canvas.height / c.height;
-                    pen.drawImage(canvas, (t.left - c.left) * sx, (t.top - c.top) * sy, t.width * sx, t.height * sy, 0, 0, 320, 180);
-                    const { data } = pen.getImageData(0, 0, 320, 180);
+                    const height = Math.round((320 * t.height) / t.width);
+                    if (small.height !== height) small.height = height;
+                    pen.drawImage(canvas, (t.left - c.left) * sx, (t.top - c.top) * sy, t.width * sx, t.height * sy, 0, 0, 320, height);
+                    const { data } = pen.getImageData(0, 0, 320, height);
                     let text = '';
                     for (let i = 0; i < data.length; i += 4)
                         text += String.fromCharCode((data[i] * 77 + data[i + 1] * 150 + data[i + 2] * 29) >> 8);
-                    looks.push([now, btoa(text)]);
+                    looks.push([now, 320, height, btoa(text)]);
                 }
                 requestAnimationFrame(look);
             };
             requestAnimationFrame(look);"#;
-        let found = self.client.execute_async(script, vec![json!(sid), json!(seconds)]).await?;
-        found
-            .as_array()
-            .context("no list")?
-            .iter()
-            .map(|look| {
-                let luma = base64::engine::general_purpose::STANDARD.decode(look[1].as_str().unwrap_or_default())?;
-                Ok(Look { at: look[0].as_f64().unwrap_or_default(), luma })
-            })
-            .collect()
+        Look::list(self.client.execute_async(script, vec![json!(sid), json!(seconds)]).await?)
     }
 
     /// Keeps a picture of the page.

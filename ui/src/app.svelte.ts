@@ -114,8 +114,10 @@ class App {
   setTheme(theme: Theme): void {
     this.theme = theme;
     localStorage.setItem('theme', theme);
-    if (theme === 'system') delete document.documentElement.dataset['theme'];
-    else document.documentElement.dataset['theme'] = theme;
+    // The shell names the system's theme where the web view would report a wrong one.
+    const named = theme === 'system' ? document.documentElement.dataset['systemTheme'] : theme;
+    if (named === undefined) delete document.documentElement.dataset['theme'];
+    else document.documentElement.dataset['theme'] = named;
     // The frame around the page is a nicety: a window manager may refuse.
     void Promise.resolve()
       .then(() => api.setWindowTheme(theme === 'system' ? null : theme))
