@@ -82,6 +82,8 @@ async fn pump(inbound: Arc<Inbound>, packets: mpsc::Sender<ReceivedPacket>) {
             break;
         }
     }
+    // Nobody reads any more: if the track is opened again, it is announced again.
+    inbound.end();
 }
 
 async fn ask(inbound: Arc<Inbound>, track: Arc<dyn TrackRemote>, mut asked: mpsc::Receiver<()>) {

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use confab_types::Bitrate;
 use rtc::interceptor::{BandwidthEstimator, EstimatorStats, PacketReport};
 
+use tracing::{debug, trace};
+
 use crate::wire::{INITIAL_TARGET, Wire};
 use trendline::{Trendline, Usage};
 
@@ -124,6 +126,16 @@ impl Control {
         self.losses.add(now, LOSS_WINDOW, f64::from(lost), reports.len() as f64);
         let rate = self.rate(now);
         let loss = self.loss();
+        trace!(
+            reports = reports.len(),
+            lost,
+            bytes,
+            ?rate,
+            loss,
+            over,
+            target = self.target,
+            "feedback"
+        );
         let usage = if over { Usage::Over } else { self.trendline.usage() };
         match usage {
             Usage::Over => self.fall(now, rate.map(|r| r * BACK_OFF), rate),
@@ -146,6 +158,13 @@ impl Control {
         // Before a rate is known: half, as nothing better is.
         let to = to.unwrap_or(self.target / 2.0);
         if to < self.target {
+            debug!(
+                from = self.target,
+                to,
+                ?rate,
+                loss = self.loss(),
+                "the path is congested"
+            );
             self.target = to.clamp(LEAST, MOST);
             self.fell = Some(now);
             // What was lost before says nothing of the new rate.
