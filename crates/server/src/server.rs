@@ -10,6 +10,7 @@ use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use confab_control::{Control, ControlConfig, OpenError};
+use hyper_util::rt::TokioTimer;
 use thiserror::Error;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
@@ -29,6 +30,8 @@ use crate::tls::{self, Tls, TlsError};
 const SWEEP: Duration = Duration::from_secs(1);
 /// Requests in progress get this long when the server stops.
 const DRAIN: Duration = Duration::from_secs(2);
+/// A connection that has not sent a whole request head by then is closed: silent ones cost a descriptor each.
+const REQUEST_HEAD: Duration = Duration::from_secs(30);
 /// Observers that fall behind by more events miss some and are told so.
 const EVENTS: usize = 1024;
 
@@ -178,7 +181,9 @@ fn serve(
     handle: Handle<SocketAddr>,
 ) -> io::Result<JoinHandle<()>> {
     let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum_server::from_tcp(listener)?.handle(handle);
+    let mut server = axum_server::from_tcp(listener)?.handle(handle);
+    let mut http1 = server.http_builder().http1();
+    http1.timer(TokioTimer::new()).header_read_timeout(REQUEST_HEAD);
     let done = |outcome: io::Result<()>| {
         if let Err(e) = outcome {
             error!(error = %e, "listening ended");
