@@ -22,6 +22,10 @@ const BLOCK_TIME: Duration = Duration::from_millis(10);
 const MAX_BEHIND: Duration = Duration::from_millis(200);
 /// A speaker that takes nothing for so long is starting up, or gone: meanwhile the clock sets the pace.
 const STALLED: Duration = Duration::from_millis(100);
+/// Calls after which a speaker takes sound evenly.
+const STARTING_CALLS: u32 = 20;
+/// How long a large call is prepared for again.
+const RECOUNT: Duration = Duration::from_secs(1);
 /// Without an underrun for so long, 5 ms less are held in reserve.
 const RELAX: Duration = Duration::from_secs(10);
 /// How long the mixing thread sleeps unless the speaker wakes it.
@@ -68,7 +72,7 @@ impl Stream {
 /// What the callback and the mixing thread know of each other.
 #[derive(Debug)]
 pub(super) struct Demand {
-    /// The most samples the callback took at once lately.
+    /// The most samples the callback took at once since this was last set to zero.
     pub(super) largest: AtomicU32,
     /// How often there were too few.
     pub(super) underruns: AtomicU32,
@@ -106,6 +110,9 @@ struct RingOutput {
     resampler: FromBlocks,
     block: usize,
     demand: Arc<Demand>,
+    /// The most samples the callback takes at once, and since when that is counted anew.
+    largest: usize,
+    counted: Instant,
     underruns: u32,
     /// Samples held beyond what the callback takes at once.
     reserve: usize,
@@ -148,6 +155,8 @@ impl Mixer {
                 ring,
                 resampler: FromBlocks::new(rate),
                 block: (rate as usize).div_ceil(100),
+                largest: 0,
+                counted: now,
                 underruns: 0,
                 reserve: 0,
                 reserved: now,
@@ -205,6 +214,31 @@ impl Mixer {
 }
 
 impl RingOutput {
+    /// Samples that should wait in the ring.
+    fn wanted(&mut self, now: Instant) -> usize {
+        let largest = self.demand.largest.load(Ordering::Relaxed) as usize;
+        if now.saturating_duration_since(self.counted) > RECOUNT {
+            // The first calls after a start take more than the later ones.
+            self.largest = largest;
+            self.demand.largest.store(0, Ordering::Relaxed);
+            self.counted = now;
+        }
+        let underruns = self.demand.underruns.load(Ordering::Relaxed);
+        let starting = self.calls < STARTING_CALLS;
+        if underruns != self.underruns {
+            self.underruns = underruns;
+            if !starting {
+                self.reserve = (self.reserve + self.block / 2).min(self.block * 6);
+            }
+            self.reserved = now;
+        } else if now.saturating_duration_since(self.reserved) > RELAX {
+            self.reserve = self.reserve.saturating_sub(self.block / 2);
+            self.reserved = now;
+        }
+        let least = if starting { 2 * self.block } else { self.block };
+        self.largest.max(largest).max(least) + self.reserve
+    }
+
     /// Keeps as much in the ring as the callback takes at once, and a reserve that grows when it was too little.
     fn fill(&mut self, now: Instant, mut mix: impl FnMut() -> [f32; BLOCK]) {
         let calls = self.demand.calls.load(Ordering::Acquire);
@@ -212,16 +246,7 @@ impl RingOutput {
             self.calls = calls;
             self.unpaced = now + STALLED;
         }
-        let underruns = self.demand.underruns.load(Ordering::Relaxed);
-        if underruns != self.underruns {
-            self.underruns = underruns;
-            self.reserve = (self.reserve + self.block / 2).min(self.block * 6);
-            self.reserved = now;
-        } else if now.saturating_duration_since(self.reserved) > RELAX {
-            self.reserve = self.reserve.saturating_sub(self.block / 2);
-            self.reserved = now;
-        }
-        let wanted = (self.demand.largest.load(Ordering::Relaxed) as usize).max(self.block) + self.reserve;
+        let wanted = self.wanted(now);
         if now.saturating_duration_since(self.unpaced) > MAX_BEHIND {
             self.unpaced = now;
         }
