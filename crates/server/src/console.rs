@@ -4,8 +4,8 @@
 #[cfg(unix)]
 use std::path::{Path, PathBuf};
 
-use confab_control::{Control, NewAccount};
-use confab_types::{Role, Secret, UserName};
+use confab_control::{Control, NewAccount, RoomSettingsChange};
+use confab_types::{Role, RoomName, Secret, UserName};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -65,6 +65,15 @@ pub(crate) enum Command {
     },
     /// Open rooms.
     RoomList,
+    /// Changes what holds for a room's name.
+    RoomSet {
+        /// Its name.
+        room: RoomName,
+        /// Nobody new may enter.
+        locked: Option<bool>,
+        /// The most seats; 0 lifts the limit.
+        size_limit: Option<u32>,
+    },
     /// Ends a room for everyone.
     RoomEnd {
         /// Name or sid.
@@ -157,6 +166,17 @@ async fn run(control: &Control, rooms: Option<&Rooms>, command: Command) -> Resu
             json!({ "removed": name })
         }
         Command::RoomList => room_list(control, rooms).await?,
+        Command::RoomSet {
+            room,
+            locked,
+            size_limit,
+        } => {
+            let size_limit = size_limit.map(|n| (n > 0).then_some(n));
+            let set = control
+                .set_room_settings(&room, RoomSettingsChange { locked, size_limit })
+                .await?;
+            json!({ "room": room, "locked": set.locked, "sizeLimit": set.size_limit })
+        }
         Command::RoomEnd { room } => end_room(control, rooms, room).await?,
     })
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use confab_control::{Control, ControlConfig};
-use confab_types::{Role, Secret, UserName};
+use confab_types::{Role, RoomName, Secret, UserName};
 use serde_json::Value;
 
 use super::{DataArg, prompt};
@@ -96,6 +96,19 @@ pub(super) enum Room {
         #[command(flatten)]
         data: DataArg,
     },
+    /// Changes what holds for a room's name, now and in later runs.
+    Set {
+        /// Its name.
+        room: RoomName,
+        /// Nobody new may enter.
+        #[arg(long)]
+        locked: Option<bool>,
+        /// The most seats; 0 lifts the limit.
+        #[arg(long)]
+        size_limit: Option<u32>,
+        #[command(flatten)]
+        data: DataArg,
+    },
     /// Ends a room for everyone.
     End {
         /// Name or sid.
@@ -171,6 +184,19 @@ pub(super) async fn key(command: Key) -> anyhow::Result<()> {
 pub(super) async fn room(command: Room) -> anyhow::Result<()> {
     match command {
         Room::List { data } => perform(&data, Command::RoomList).await,
+        Room::Set {
+            room,
+            locked,
+            size_limit,
+            data,
+        } => {
+            let change = Command::RoomSet {
+                room,
+                locked,
+                size_limit,
+            };
+            perform(&data, change).await
+        }
         Room::End { room, data } => perform(&data, Command::RoomEnd { room }).await,
     }
 }

@@ -14,7 +14,9 @@ use confab_types::Secret;
 use confab_wire::rest::{BackendTokenRequest, ErrorCode, LoginRequest, RefreshRequest, SessionAnswer, SessionInfo};
 use serde_json::json;
 
-use super::extract::{Body, Caller, REFRESH_COOKIE, SESSION_COOKIE, api_credentials, check_same_site, cookie, refused_body};
+use super::extract::{
+    Body, Caller, REFRESH_COOKIE, SESSION_COOKIE, api_credentials, check_same_site, cookie, refused_body,
+};
 use super::{ApiError, App};
 
 /// Cookies end with the session of 30 idle days; the server decides, not the cookie.

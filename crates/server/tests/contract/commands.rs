@@ -100,6 +100,23 @@ async fn rooms_are_listed_and_ended() {
 }
 
 #[tokio::test]
+async fn locking_and_limiting_a_room_holds_at_once() {
+    let world = World::new().await;
+    let (_one, _) = join(&world, "publisher1", "R").await;
+    let token = world.room_token("publisher2", "R").await;
+    let set = lines(&command(world.data.path(), "room set R --locked true --size-limit 1", "").await);
+    assert_eq!(
+        (set[0]["locked"].as_bool(), set[0]["sizeLimit"].as_u64()),
+        (Some(true), Some(1))
+    );
+    assert_eq!(crate::peer::try_join(&world, &token.token).await.err(), Some(423));
+    lines(&command(world.data.path(), "room set R --locked false", "").await);
+    assert_eq!(crate::peer::try_join(&world, &token.token).await.err(), Some(409));
+    lines(&command(world.data.path(), "room set R --size-limit 0", "").await);
+    crate::peer::try_join(&world, &token.token).await.unwrap();
+}
+
+#[tokio::test]
 async fn keys_come_and_go_and_work_at_once() {
     let world = World::with(|config| config.keys.clear()).await;
     let made = lines(&command(world.data.path(), "key add backend", "").await);

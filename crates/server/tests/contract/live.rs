@@ -45,3 +45,30 @@ async fn a_self_signed_server_speaks_https_and_hands_out_wss() {
     let token = world.room_token("publisher1", "R").await;
     assert!(token.url.starts_with("wss://"));
 }
+
+/// A benchmark: `cargo test -p confab-server --test contract two_hundred -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a benchmark; prints figures"]
+async fn two_hundred_joins_in_two_seconds() {
+    let world = std::sync::Arc::new(World::with(|config| config.engine = None).await);
+    let start = std::time::Instant::now();
+    let joins = (0..200u64).map(|n| {
+        let world = world.clone();
+        tokio::spawn(async move {
+            let token = world.backend_token(&format!("user{n}"), crate::support::join_grant("crowd"));
+            tokio::time::sleep(std::time::Duration::from_millis(n * 10)).await;
+            let begun = std::time::Instant::now();
+            let peer = crate::peer::try_join(&world, &token).await.unwrap();
+            (begun.elapsed(), peer)
+        })
+    });
+    let done = futures::future::join_all(joins).await;
+    let mut times: Vec<_> = done.iter().map(|d| d.as_ref().unwrap().0.as_millis()).collect();
+    times.sort_unstable();
+    println!(
+        "200 joins in {:?}: p50 {} ms, p99 {} ms",
+        start.elapsed(),
+        times[100],
+        times[197]
+    );
+}
