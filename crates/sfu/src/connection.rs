@@ -25,6 +25,9 @@ pub struct ConnectionId(pub u32);
 /// matters until the first feedback.
 const FIRST_ESTIMATE: str0m::bwe::Bitrate = str0m::bwe::Bitrate::kbps(1500);
 
+/// How often a subscriber connection tells its losses.
+const STATS_EVERY: Duration = Duration::from_secs(1);
+
 /// The largest data message taken. LiveKit's SDKs cut theirs at 15 kB, and a few of the default 256 kB each would be
 /// a lot to hold for a busy room.
 const MAX_MESSAGE_BYTES: u32 = 64 * 1024;
@@ -79,7 +82,9 @@ impl Connection {
             .enable_vp8(true)
             .set_sctp_max_message_size(MAX_MESSAGE_BYTES);
         if target == Target::Subscriber {
-            builder = builder.enable_bwe(Some(FIRST_ESTIMATE));
+            builder = builder
+                .enable_bwe(Some(FIRST_ESTIMATE))
+                .set_stats_interval(Some(STATS_EVERY));
         }
         if let Some(certificate) = &config.certificate {
             builder = builder.set_dtls_cert(certificate.clone());

@@ -4,6 +4,7 @@
 use confab_types::{ParticipantSid, TrackKind};
 use str0m::media::{Mid, Pt};
 
+use crate::allocation::Choice;
 use crate::rewrite::{Numbers, Rewriter, Rewritten};
 use crate::{ConnectionId, Layer, TrackWish};
 
@@ -21,6 +22,8 @@ pub(crate) struct Downlink {
     /// The layer it should get.
     pub target: Option<Layer>,
     pub rewriter: Rewriter,
+    /// Nothing is sent for want of bandwidth.
+    pub held: bool,
 }
 
 impl Downlink {
@@ -29,9 +32,21 @@ impl Downlink {
         self.active && self.wish.enabled
     }
 
+    /// Takes the allocator's choice. True if it was held back before and no longer is, or the other way round.
+    pub fn apply(&mut self, choice: Choice) -> bool {
+        let held = choice == Choice::Held;
+        match choice {
+            Choice::Send(layer) => self.target = Some(layer),
+            // What went silent stays the target: it is where media will come back.
+            Choice::Silent => {}
+            Choice::Held => self.rewriter.pause(),
+        }
+        std::mem::replace(&mut self.held, held) != held
+    }
+
     /// The numbers that a packet goes out with; none if it is not for this subscriber.
     pub fn take(&mut self, packet: &Numbers, starts_keyframe: bool) -> Option<Rewritten> {
-        if !self.is_on() {
+        if !self.is_on() || self.held {
             return None;
         }
         let current = self.rewriter.layer();

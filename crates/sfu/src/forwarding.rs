@@ -1,12 +1,13 @@
 //! The packets' way: from a publisher's m-line to everyone subscribed.
 
-use confab_types::TrackKind;
+use confab_types::{Bitrate, TrackKind};
 use str0m::bwe::BweKind;
 use str0m::media::{Frequency, Mid, Rid};
 use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite, Vp8Descriptor, Vp8Patch};
 
 use crate::Event;
 use crate::connection::{Connection, ConnectionId, Stream};
+use crate::participant::Participant;
 use crate::rewrite::{Numbers, Rewritten};
 use crate::room::Room;
 
@@ -134,17 +135,34 @@ impl Room {
 
     /// A new bandwidth estimate of a subscriber's path.
     pub(crate) fn on_estimate(&mut self, id: ConnectionId, estimate: &BweKind) {
-        let Some(who) = self.connections.get(&id).map(|c| c.owner.clone()) else {
-            return;
-        };
-        let Some(participant) = self.participants.get_mut(&who) else {
-            return;
-        };
-        if let BweKind::Twcc { estimate, .. } = estimate {
-            participant
-                .allocator
-                .set_estimate(confab_types::Bitrate::bps(estimate.as_u64()));
+        if let (BweKind::Twcc { estimate, .. }, Some(participant)) = (estimate, self.owner_of(id)) {
+            participant.allocator.set_estimate(Bitrate::bps(estimate.as_u64()));
         }
+    }
+
+    /// What part of its packets a subscriber lost in the last second, by transport feedback.
+    pub(crate) fn on_transport_loss(&mut self, id: ConnectionId, loss: Option<f32>) {
+        if let Some(participant) = self.owner_of(id) {
+            participant.allocator.set_transport_loss(loss.unwrap_or(0.0).into());
+        }
+    }
+
+    /// What part of a picture's packets a subscriber lost, by its last reports.
+    pub(crate) fn on_reported_loss(&mut self, id: ConnectionId, mid: Mid, loss: Option<f32>) {
+        let Some(participant) = self.owner_of(id) else { return };
+        let is_video = |p: &Participant| {
+            p.lines
+                .values()
+                .any(|l| l.mid == Some(mid) && l.kind == TrackKind::Video)
+        };
+        if is_video(participant) {
+            participant.allocator.set_reported_loss(loss.unwrap_or(0.0).into());
+        }
+    }
+
+    fn owner_of(&mut self, id: ConnectionId) -> Option<&mut Participant> {
+        let owner = &self.connections.get(&id)?.owner;
+        self.participants.get_mut(owner)
     }
 }
 

@@ -75,6 +75,15 @@ pub enum Event {
         /// The bytes.
         payload: Vec<u8>,
     },
+    /// A subscriber's bandwidth no longer carries a track, or does again.
+    StreamPaused {
+        /// Whose bandwidth.
+        participant: ParticipantSid,
+        /// The track that it gets nothing of.
+        track: TrackSid,
+        /// Held back, or sent again.
+        paused: bool,
+    },
     /// Who is speaking, loudest first, with levels 0 to 1.
     Speakers(Vec<(ParticipantSid, f32)>),
     /// A connection is gone: forget its addresses.

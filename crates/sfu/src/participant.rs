@@ -2,6 +2,7 @@
 //! the negotiation towards it.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use confab_types::{Bitrate, Grants, TrackKind, TrackSid};
 use str0m::IceCreds;
@@ -45,6 +46,34 @@ pub(crate) struct Negotiation {
     pub channels_offered: bool,
 }
 
+/// How often the path of a capped subscriber is probed. A probe is a burst of 15 ms at twice the estimate at most.
+const PROBE_EVERY: Duration = Duration::from_secs(3);
+
+/// What the prober of a subscriber connection was told.
+#[derive(Debug, Default)]
+pub(crate) struct Probing {
+    told: Bitrate,
+    told_at: Option<Instant>,
+}
+
+impl Probing {
+    /// Whether it is time to probe again.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.told_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= PROBE_EVERY)
+    }
+
+    /// Whether the prober should be told this rate: it differs by a tenth from what it was told last.
+    pub fn is_news(&mut self, now: Instant, desired: Bitrate) -> bool {
+        let news = desired.as_bps().abs_diff(self.told.as_bps()) > self.told.as_bps() / 10;
+        if news {
+            self.told = desired;
+            self.told_at = Some(now);
+        }
+        news
+    }
+}
+
 /// A participant.
 pub(crate) struct Participant {
     pub grants: Grants,
@@ -55,8 +84,7 @@ pub(crate) struct Participant {
     pub lines: BTreeMap<TrackSid, Line>,
     pub allocator: Allocator,
     pub sent: RateMeter,
-    /// What the prober was last told to look for.
-    probed: Bitrate,
+    pub probing: Probing,
 }
 
 impl Participant {
@@ -71,17 +99,8 @@ impl Participant {
             lines: BTreeMap::new(),
             allocator: Allocator::default(),
             sent: RateMeter::default(),
-            probed: Bitrate::ZERO,
+            probing: Probing::default(),
         }
-    }
-
-    /// Whether the prober should be told of this target: it differs by a tenth from the last one told.
-    pub fn is_news(&mut self, desired: Bitrate) -> bool {
-        let news = desired.as_bps().abs_diff(self.probed.as_bps()) > self.probed.as_bps() / 10;
-        if news {
-            self.probed = desired;
-        }
-        news
     }
 
     /// The track on one of its subscriber m-lines.

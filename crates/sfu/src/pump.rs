@@ -86,6 +86,8 @@ impl Room {
             RtcEvent::RtpPacket(packet) => self.forward(id, &packet),
             RtcEvent::KeyframeRequest(request) => self.on_keyframe_request(id, request.mid),
             RtcEvent::EgressBitrateEstimate(estimate) => self.on_estimate(id, &estimate),
+            RtcEvent::PeerStats(stats) => self.on_transport_loss(id, stats.egress_loss_fraction),
+            RtcEvent::MediaEgressStats(stats) => self.on_reported_loss(id, stats.mid, stats.loss),
             RtcEvent::Connected => self.set_link(id, LinkState::Connected),
             RtcEvent::IceConnectionStateChange(IceConnectionState::Disconnected) => {
                 self.set_link(id, LinkState::Disconnected)

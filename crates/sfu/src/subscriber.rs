@@ -244,6 +244,7 @@ impl Room {
                     wish: line.wish,
                     target: None,
                     rewriter: Rewriter::default(),
+                    held: false,
                 });
             }
             let Some(downlink) = track.downlink_to(who) else {

@@ -7,14 +7,19 @@ use confab_types::{Bitrate, ParticipantSid, TrackKind, TrackSid};
 use str0m::media::KeyframeRequestKind;
 
 use crate::Event;
-use crate::allocation::{Allocator, Candidate};
+use crate::allocation::Candidate;
 use crate::room::Room;
 
 /// How often a room with media looks around. More often costs wake-ups; less often delays layer switches.
 const TICK: Duration = Duration::from_millis(100);
 
-/// The prober may look for this much more than what is wanted now, so that a switch up finds room.
-const HEADROOM: f64 = 1.2;
+/// What is kept for retransmission, and how much of what is sent it may be; str0m's own defaults.
+const RTX_PACKETS: usize = 1000;
+const RTX_AGE: Duration = Duration::from_secs(3);
+const RTX_SHARE: f32 = 0.15;
+
+/// Kept free for each sound track under a cap: Opus with its headers.
+const SOUND: Bitrate = Bitrate::kbps(40);
 
 impl Room {
     /// Starts the clock if there is media and it stands still.
@@ -33,7 +38,8 @@ impl Room {
             participant.allocator.tick(now, sent);
         }
         self.allocate_all();
-        self.keyframes_wanted = true;
+        let everyone: Vec<ParticipantSid> = self.participants.keys().cloned().collect();
+        everyone.iter().for_each(|who| self.tell_prober(who));
         if self.speakers.is_due(now) {
             self.update_speakers();
         }
@@ -63,6 +69,7 @@ impl Room {
         };
         let now = self.now;
         let mut wanted: Vec<(TrackSid, Candidate)> = Vec::new();
+        let mut sounds = 0;
         for sid in participant.lines.keys() {
             let Some(track) = self.tracks.get_mut(sid) else {
                 continue;
@@ -70,41 +77,72 @@ impl Room {
             let Some(wish) = track.downlink_to(who).filter(|d| d.is_on()).map(|d| d.wish) else {
                 continue;
             };
-            if track.announcement.kind == TrackKind::Video && !track.announcement.muted {
-                wanted.push((sid.clone(), track.candidate(now, wish.max_layer)));
+            match track.announcement.kind {
+                _ if track.announcement.muted => {}
+                TrackKind::Audio => sounds += 1,
+                TrackKind::Video => wanted.push((sid.clone(), track.candidate(now, wish.max_layer))),
             }
         }
         let candidates: Vec<Candidate> = wanted.iter().map(|(_, c)| *c).collect();
-        let chosen = participant.allocator.allocate(&candidates);
-        for ((sid, _), layer) in wanted.iter().zip(chosen) {
+        let reserved = Bitrate::bps(SOUND.as_bps() * sounds);
+        let chosen = participant.allocator.allocate(&candidates, reserved);
+        let mut told = Vec::new();
+        for ((sid, _), choice) in wanted.iter().zip(chosen) {
             let Some(track) = self.tracks.get_mut(sid) else {
                 continue;
             };
-            if let Some(downlink) = track.downlink_to(who) {
-                // A layer that went silent with all others stays the target: it is where media will come back.
-                downlink.target = layer.or(downlink.target);
+            if let Some(downlink) = track.downlink_to(who)
+                && downlink.apply(choice)
+            {
+                told.push((sid.clone(), downlink.held));
             }
             track.want_keyframes_for_waiting();
         }
+        for (track, paused) in told {
+            if paused {
+                self.forget_sent(who, &track);
+            }
+            let participant = who.clone();
+            self.emit(Event::StreamPaused {
+                participant,
+                track,
+                paused,
+            });
+        }
         self.keyframes_wanted = true;
-        self.tell_prober(who, &candidates);
     }
 
-    fn tell_prober(&mut self, who: &ParticipantSid, candidates: &[Candidate]) {
+    /// Repairs of a picture that is held back would only take the room that sound needs.
+    fn forget_sent(&mut self, who: &ParticipantSid, sid: &TrackSid) {
+        let Some(downlink) = self.tracks.get_mut(sid).and_then(|t| t.downlink_to(who)) else {
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(&downlink.connection) else {
+            return;
+        };
+        if let Some(stream) = connection.rtc.direct_api().stream_tx_by_mid(downlink.mid, None) {
+            stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, Some(RTX_SHARE));
+        }
+    }
+
+    /// Tells str0m's prober what to look for. It probes when the rate it is told grows, so under a cap the rate is
+    /// lowered now and then, and told again a tick later.
+    fn tell_prober(&mut self, who: &ParticipantSid) {
+        let now = self.now;
         let Some(participant) = self.participants.get_mut(who) else {
             return;
         };
         let Some(connection) = participant.subscriber.and_then(|id| self.connections.get_mut(&id)) else {
             return;
         };
-        let desired = (Allocator::desired(candidates).as_bps() as f64 * HEADROOM) as u64;
-        if !participant.is_news(Bitrate::bps(desired)) {
-            return;
+        let mut desired = participant.allocator.desired();
+        if participant.allocator.is_capped() && participant.probing.is_due(now) {
+            desired = Bitrate::bps(desired.as_bps() / 4);
         }
-        connection
-            .rtc
-            .bwe()
-            .set_bitrate(str0m::bwe::Bitrate::ZERO, str0m::bwe::Bitrate::bps(desired));
+        if participant.probing.is_news(now, desired) {
+            let desired = str0m::bwe::Bitrate::bps(desired.as_bps());
+            connection.rtc.bwe().set_bitrate(str0m::bwe::Bitrate::ZERO, desired);
+        }
     }
 
     /// Sends the keyframe requests that are due.

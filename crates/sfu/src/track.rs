@@ -128,7 +128,7 @@ impl Track {
     /// Asks for a keyframe for each downlink that has to start anew.
     pub fn want_keyframes_for_waiting(&mut self) {
         let Self { downlinks, layers, .. } = self;
-        for downlink in downlinks.iter().filter(|d| d.is_on()) {
+        for downlink in downlinks.iter().filter(|d| d.is_on() && !d.held) {
             if let Some(target) = downlink.target
                 && downlink.rewriter.layer() != Some(target)
             {

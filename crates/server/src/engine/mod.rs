@@ -63,6 +63,15 @@ pub enum EngineEvent {
         /// The bytes.
         payload: Vec<u8>,
     },
+    /// A subscriber's bandwidth no longer carries a track, or does again (LiveKit's StreamStateUpdate).
+    StreamPaused {
+        /// Whose bandwidth.
+        participant: ParticipantSid,
+        /// The track that it gets nothing of.
+        track: TrackSid,
+        /// Held back, or sent again.
+        paused: bool,
+    },
     /// Who is speaking, loudest first, with levels 0 to 1 (LiveKit's scale). Sent when it changes, at most every 300 ms.
     Speakers(Vec<(ParticipantSid, f32)>),
     /// The room's forwarding ended by a fault (a panic in it). Everyone must be told to rejoin.

@@ -53,6 +53,11 @@ impl RoomActor {
                 kind,
                 payload,
             } => self.on_data(&participant, kind, &payload).await,
+            EngineEvent::StreamPaused {
+                participant,
+                track,
+                paused,
+            } => self.on_stream_paused(&participant, track.as_str(), paused),
             EngineEvent::Speakers(speakers) => self.on_speakers(&speakers),
             EngineEvent::RoomFailed => {
                 error!("the room's media failed");
@@ -108,6 +113,29 @@ impl RoomActor {
             .map(super::member::Member::quality)
             .collect();
         self.tell(sid, Message::ConnectionQuality(lk::ConnectionQualityUpdate { updates }));
+    }
+
+    /// Tells a subscriber that a picture stands still for want of its bandwidth, or moves again.
+    fn on_stream_paused(&mut self, subscriber: &ParticipantSid, track: &str, paused: bool) {
+        let owner = self.members.iter().find(|m| m.tracks.iter().any(|t| t.sid.as_str() == track));
+        let Some(owner) = owner.map(|m| m.sid.to_string()) else {
+            return;
+        };
+        let state = if paused {
+            lk::StreamState::Paused
+        } else {
+            lk::StreamState::Active
+        };
+        let update = lk::StreamStateUpdate {
+            stream_states: vec![lk::StreamStateInfo {
+                participant_sid: owner,
+                track_sid: track.to_owned(),
+                state: state.into(),
+            }],
+        };
+        if let Some(member) = self.member_mut(subscriber) {
+            member.tell(Message::StreamStateUpdate(update));
+        }
     }
 
     fn on_speakers(&mut self, now: &[(ParticipantSid, f32)]) {

@@ -1,6 +1,7 @@
 //! A room with real str0m clients, in virtual time over a seeded network that
 //! can lose and delay packets. What is tested is what people get.
 
+mod bandwidth;
 mod client;
 mod data;
 mod lifecycle;

@@ -198,7 +198,9 @@ fn a_way_down_that_widens_again_gets_the_top_layer_back() {
     world.bottleneck = Some(600_000);
     world.run(SECOND * 6);
     world.bottleneck = None;
-    world.run_until("the top layer", |w| w.clients[watcher].got.last().is_some_and(|g| g.layer() == 2));
+    world.run_until("the top layer", |w| {
+        w.clients[watcher].got.last().is_some_and(|g| g.layer() == 2)
+    });
     world.run(SECOND * 5);
     assert_eq!(world.clients[watcher].got.last().unwrap().layer(), 2);
     let got = world.clients[watcher].packets_of(track.as_str());

@@ -38,6 +38,8 @@ pub struct World {
     pub delay: Duration,
     /// Bits per second that each client's way down carries.
     pub bottleneck: Option<u64>,
+    /// Only this client's way down is narrow.
+    pub bottleneck_at: Option<SocketAddr>,
     queue_free: HashMap<SocketAddr, Instant>,
     pub cut: bool,
     flying: BinaryHeap<Reverse<Flying>>,
@@ -74,6 +76,7 @@ impl World {
             loss: 0.0,
             delay: Duration::from_millis(10),
             bottleneck: None,
+            bottleneck_at: None,
             queue_free: HashMap::new(),
             cut: false,
             flying: BinaryHeap::new(),
@@ -322,7 +325,8 @@ impl World {
             return;
         }
         let mut at = self.now + self.delay;
-        if let (Some(rate), true) = (self.bottleneck, source == SERVER) {
+        let narrow = source == SERVER && self.bottleneck_at.is_none_or(|at| at == destination);
+        if let (Some(rate), true) = (self.bottleneck, narrow) {
             let free = self.queue_free.entry(destination).or_insert(self.now);
             let start = (*free).max(self.now);
             // A queue of 300 ms, then it overflows.
@@ -340,6 +344,15 @@ impl World {
             destination,
             data,
         }));
+    }
+
+    /// The longest that a packet sent now would wait at the bottleneck.
+    pub fn queue(&self) -> Duration {
+        let waits = self
+            .queue_free
+            .values()
+            .map(|free| free.saturating_duration_since(self.now));
+        waits.max().unwrap_or_default()
     }
 
     /// How many of the events are so.

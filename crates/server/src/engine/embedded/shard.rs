@@ -360,6 +360,15 @@ fn translate(event: Event) -> Option<EngineEvent> {
             kind,
             payload,
         },
+        Event::StreamPaused {
+            participant,
+            track,
+            paused,
+        } => EngineEvent::StreamPaused {
+            participant,
+            track,
+            paused,
+        },
         Event::Speakers(list) => EngineEvent::Speakers(list),
         _ => return None,
     })
