@@ -164,6 +164,8 @@ impl Core {
     async fn apply_remote(&self, description: RTCSessionDescription, tcp: Tcp) -> Result<(), TransportError> {
         let pc = self.pc()?;
         let candidates = sdp::tcp_candidates(&description.sdp);
+        self.name_tracks().await;
+        self.wire.set_numbered(sdp::numbered_sections(&description.sdp));
         pc.set_remote_description(description)
             .await
             .map_err(|e| TransportError::webrtc("set the remote description", e))?;

@@ -1,5 +1,7 @@
 //! The little that is read from and written into SDP texts here; the rest is the library's.
 
+use std::collections::HashMap;
+
 use crate::api::CandidateInit;
 
 /// Offers to be the DTLS server: the other side then speaks first, which saves an interval.
@@ -27,6 +29,21 @@ pub(crate) fn with_directions(answer: &str) -> String {
         out.push_str("a=inactive\r\n");
     }
     out
+}
+
+/// For each section, by mid, whether the other side takes transport-wide sequence numbers on it.
+pub(crate) fn numbered_sections(sdp: &str) -> HashMap<String, bool> {
+    let (session, sections) = sdp.split_once("m=").unwrap_or((sdp, ""));
+    let takes = |text: &str| {
+        text.lines()
+            .any(|l| l.starts_with("a=extmap:") && l.contains("transport-wide-cc-extensions"))
+    };
+    let everywhere = takes(session);
+    let named = sections.split("\nm=").filter_map(|section| {
+        let mid = section.lines().find_map(|l| l.strip_prefix("a=mid:"))?;
+        Some((mid.trim().to_owned(), everywhere || takes(section)))
+    });
+    named.collect()
 }
 
 /// The passive TCP candidates inside a description, which the library does not dial by itself.
@@ -93,6 +110,15 @@ mod tests {
                      m=video 0 X 0\r\na=inactive\r\nm=video 0 X 0\r\na=inactive\r\n";
         assert_eq!(with_directions(answer), whole);
         assert_eq!(with_directions(whole), whole);
+    }
+
+    #[test]
+    fn sections_without_transport_wide_numbers_are_known() {
+        let twcc = "a=extmap:5 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+        let sdp =
+            format!("v=0\r\nm=video 9 X 96\r\na=mid:0\r\n{twcc}\r\nm=audio 9 X 111\r\na=mid:1\r\na=extmap:1 urn:x\r\n");
+        let sections = numbered_sections(&sdp);
+        assert_eq!((sections["0"], sections["1"]), (true, false));
     }
 
     #[test]

@@ -110,8 +110,11 @@ pub(crate) fn chain(wire: &Arc<Wire>, started: Instant) -> Registry {
     let congestion = CongestionControlBuilder::new(Estimator::new(wire.clone())).build();
     Registry::new()
         .with(Slot::from(500), Staged::new(Tap::new(wire.clone())))
-        .with(Slot::CongestionControl, BindRtx(congestion))
-        .with(Slot::TwccSender, BindRtx(TwccSenderBuilder::new().build()))
+        .with(Slot::CongestionControl, BindRtx::new(congestion, wire.clone()))
+        .with(
+            Slot::TwccSender,
+            BindRtx::new(TwccSenderBuilder::new().build(), wire.clone()),
+        )
         .with(Slot::from(2_500), Staged::new(Stamp::new(wire.clone())))
         .with(Slot::Pacer, Staged::new(Pacer::new(wire.clone())))
         .with(Slot::NackResponder, Staged::new(Retransmitter::new(wire.clone())))

@@ -258,6 +258,8 @@ struct Streams {
 pub(crate) struct Wire {
     streams: Mutex<Streams>,
     round_trip_micros: AtomicU64,
+    /// Sections of the other side's last description, and whether it takes transport-wide numbers there.
+    numbered: Mutex<HashMap<String, bool>>,
     target: watch::Sender<Bitrate>,
 }
 
@@ -268,6 +270,7 @@ impl Wire {
         Self {
             streams: Mutex::default(),
             round_trip_micros: AtomicU64::new(micros),
+            numbered: Mutex::default(),
             target: watch::Sender::new(INITIAL_TARGET),
         }
     }
@@ -318,6 +321,20 @@ impl Wire {
         if let Some((track, _)) = self.sent(ssrc) {
             *track.negotiated.lock() = outcome.map(|(payload_type, level)| Negotiated { payload_type, level });
         }
+    }
+
+    /// Notes on which sections the other side takes transport-wide numbers.
+    pub(crate) fn set_numbered(&self, sections: HashMap<String, bool>) {
+        *self.numbered.lock() = sections;
+    }
+
+    /// Whether this stream's packets get transport-wide numbers. Where they are not negotiated (LiveKit's sound) they
+    /// would never be acknowledged, and count as lost.
+    pub(crate) fn is_numbered(&self, ssrc: u32) -> bool {
+        let mid = self.sent(ssrc).and_then(|(track, _)| track.mid.lock().clone());
+        let numbered = self.numbered.lock();
+        mid.and_then(|mid| numbered.get(std::str::from_utf8(&mid).ok()?).copied())
+            .unwrap_or(true)
     }
 
     /// Counts a packet on its way out.

@@ -30,6 +30,8 @@ const GROWTH: (f64, f64, f64) = (1.5, 1.08, 40_000.0);
 const BACK_OFF: f64 = 0.85;
 /// Losses are judged over this time: single batches hold ten packets, where one loss is already a tenth.
 const LOSS_WINDOW: Duration = Duration::from_millis(1000);
+/// Losses of the beginning are not judged: a server drops the first packets of each stream while it makes room for it.
+const LOSS_AFTER: Duration = Duration::from_millis(500);
 /// Fewer packets in the window say nothing.
 const LOSS_PACKETS: usize = 20;
 /// Below the first the target may rise, above the second it must fall (draft, 6).
@@ -79,6 +81,7 @@ struct Control {
     congested: bool,
     rose: Option<Instant>,
     fell: Option<Instant>,
+    began: Option<Instant>,
 }
 
 impl Control {
@@ -92,6 +95,7 @@ impl Control {
             congested: false,
             rose: None,
             fell: None,
+            began: None,
         }
     }
 
@@ -123,7 +127,10 @@ impl Control {
             }
         }
         self.acknowledged.add(now, RATE_WINDOW, bytes as f64, 0.0);
-        self.losses.add(now, LOSS_WINDOW, f64::from(lost), reports.len() as f64);
+        let began = *self.began.get_or_insert(now);
+        if now.saturating_duration_since(began) >= LOSS_AFTER {
+            self.losses.add(now, LOSS_WINDOW, f64::from(lost), reports.len() as f64);
+        }
         let rate = self.rate(now);
         let loss = self.loss();
         trace!(

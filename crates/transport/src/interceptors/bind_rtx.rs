@@ -1,14 +1,25 @@
 //! Makes a link of the library treat RTX streams as streams of their own, so that
-//! retransmissions carry TWCC numbers and are counted by congestion control.
+//! retransmissions carry TWCC numbers and are counted by congestion control; and keeps
+//! from it the streams whose numbers the other side did not ask for.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use rtc::interceptor::{Interceptor, StreamInfo, TaggedPacket};
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
 
+use crate::wire::Wire;
+
 /// Binds the RTX stream beside each local stream.
-pub(crate) struct BindRtx<I>(pub(crate) I);
+pub(crate) struct BindRtx<I>(I, Arc<Wire>);
+
+impl<I: Interceptor> BindRtx<I> {
+    /// Around a link that deals in transport-wide numbers.
+    pub(crate) fn new(link: I, wire: Arc<Wire>) -> Self {
+        Self(link, wire)
+    }
+}
 
 fn rtx_of(info: &StreamInfo) -> Option<StreamInfo> {
     let mut rtx = info.clone();
@@ -57,6 +68,9 @@ impl<I: Interceptor> Protocol<TaggedPacket, TaggedPacket, ()> for BindRtx<I> {
 
 impl<I: Interceptor> Interceptor for BindRtx<I> {
     fn bind_local_stream(&mut self, info: &StreamInfo) {
+        if !self.1.is_numbered(info.ssrc) {
+            return;
+        }
         self.0.bind_local_stream(info);
         if let Some(rtx) = rtx_of(info) {
             self.0.bind_local_stream(&rtx);
