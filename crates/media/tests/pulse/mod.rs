@@ -1,5 +1,7 @@
 //! A PulseAudio server of the test's own: `spk` is the speaker, what is played into `mic_feed` comes out of `mic`.
 
+pub mod hear;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};

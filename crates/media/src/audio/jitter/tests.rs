@@ -225,6 +225,26 @@ fn with_ten_percent_loss_correction_beats_concealment() {
 }
 
 #[test]
+fn bursts_of_loss_leave_short_gaps_and_no_lasting_delay() {
+    // Gilbert-Elliott: a tenth is lost, five packets in a row on average.
+    let mut random = StdRng::seed_from_u64(11);
+    let mut lost = false;
+    let sent: Vec<Sent> = packets(&speech(3000), 0, 0)
+        .into_iter()
+        .filter(|_| {
+            lost = random.random_bool(if lost { 0.8 } else { 0.2 / 9.0 });
+            !lost
+        })
+        .collect();
+    let share = 1.0 - sent.len() as f64 / 3000.0;
+    let heard = play(JitterConfig::default(), sent, Duration::from_secs(60), 1.0);
+    let concealed = heard.stats.concealed_samples as f64 / heard.stats.samples as f64;
+    println!("{share:.3} lost, {concealed:.3} concealed, {:?}", heard.stats);
+    assert!(concealed < share, "{concealed:.3} concealed of {share:.3} lost");
+    assert!(heard.stats.delay_ms < 80.0, "{} ms", heard.stats.delay_ms);
+}
+
+#[test]
 fn jitter_of_100_ms_leaves_no_gap_over_60_ms_after_five_seconds() {
     for seed in 0..3 {
         let sent = shaken(packets(&speech(1500), 0, 0), seed, 100);
