@@ -3,6 +3,7 @@
 
 // LiveKit deprecates fields and messages that clients in the field still read and send.
 #![allow(deprecated)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod cli;
 mod config;
