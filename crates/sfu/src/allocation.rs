@@ -34,6 +34,9 @@ const ENOUGH: f64 = 1.1;
 const MIN_PAUSE: Duration = Duration::from_secs(30);
 const MAX_PAUSE: Duration = Duration::from_secs(240);
 
+/// With a picture held back, part of that pause is enough: nothing is worse than no picture.
+const HELD_PAUSE_PART: u32 = 4;
+
 /// What is assumed of a layer that is not being measured yet.
 const FALLBACK: [Bitrate; 3] = [Bitrate::kbps(120), Bitrate::kbps(350), Bitrate::kbps(1200)];
 
@@ -76,6 +79,8 @@ pub(crate) struct Allocator {
     pause: Duration,
     /// What the next step up would take, all together.
     next: Bitrate,
+    /// Something is held back.
+    holds: bool,
     /// What all wishes would take.
     wanted: Bitrate,
 }
@@ -91,6 +96,7 @@ impl Default for Allocator {
             moved_at: None,
             pause: MIN_PAUSE,
             next,
+            holds: false,
             wanted,
         }
     }
@@ -135,9 +141,14 @@ impl Allocator {
     fn recover(&mut self, now: Instant, estimate: Bitrate) {
         let Some(cap) = self.cap else { return };
         let mut cap = cap.max(estimate);
+        let pause = if self.holds {
+            self.pause / HELD_PAUSE_PART
+        } else {
+            self.pause
+        };
         if self
             .moved_at
-            .is_none_or(|at| now.saturating_duration_since(at) >= self.pause)
+            .is_none_or(|at| now.saturating_duration_since(at) >= pause)
         {
             cap = cap.max(Bitrate::bps((self.next.as_bps() as f64 / USABLE) as u64 + 1));
             self.moved_at = Some(now);
@@ -167,6 +178,7 @@ impl Allocator {
     pub fn allocate(&mut self, tracks: &[Candidate], reserved: Bitrate) -> Vec<Choice> {
         let wanted: u64 = tracks.iter().map(|t| t.cost(t.choose(t.max))).sum();
         self.wanted = Bitrate::bps(wanted + reserved.as_bps());
+        self.holds = false;
         let Some(cap) = self.cap else {
             return tracks.iter().map(|t| Choice::of(t.choose(t.max))).collect();
         };
@@ -200,6 +212,7 @@ impl Allocator {
                 }
             }
         }
+        self.holds = chosen.contains(&Choice::Held);
         let next = if next == u64::MAX { 0 } else { next };
         self.next = Bitrate::bps(spent + next + reserved.as_bps());
         chosen
