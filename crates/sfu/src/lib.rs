@@ -47,3 +47,8 @@ pub fn install_crypto() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| str0m::crypto::from_feature_flags().install_process_default());
 }
+
+/// A new certificate for [`RoomConfig`]: one for all connections saves each the making of a key pair.
+pub fn new_certificate() -> Option<net::DtlsCert> {
+    str0m::crypto::from_feature_flags().dtls_provider.generate_certificate()
+}

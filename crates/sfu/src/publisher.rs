@@ -19,7 +19,7 @@ impl Room {
     pub fn publisher_offer(&mut self, now: Instant, who: &ParticipantSid, text: &str) -> Result<String, SfuError> {
         self.advance(now);
         let participant = self.participants.get(who).ok_or(SfuError::NoParticipant)?;
-        if text.len() > sdp::MAX_SDP_BYTES {
+        if !sdp::is_bounded(text) {
             return Err(SfuError::MalformedSdp);
         }
         let offer = SdpOffer::from_sdp_string(text).map_err(|_| SfuError::MalformedSdp)?;

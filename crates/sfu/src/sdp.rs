@@ -7,7 +7,16 @@ use confab_types::TrackKind;
 use str0m::IceCreds;
 
 /// An SDP longer than this is refused unread. A browser's offer with 50 m-lines is about 200 kB.
-pub(crate) const MAX_SDP_BYTES: usize = 512 * 1024;
+const MAX_SDP_BYTES: usize = 512 * 1024;
+
+/// An SDP with more m-lines than this is refused: each costs every later negotiation. A browser that publishes and
+/// unpublishes for hours leaves dozens.
+const MAX_M_LINES: usize = 256;
+
+/// Whether a description is small enough to be read at all.
+pub(crate) fn is_bounded(sdp: &str) -> bool {
+    sdp.len() <= MAX_SDP_BYTES && sdp.lines().filter(|l| l.starts_with("m=")).count() <= MAX_M_LINES
+}
 
 /// An m-line of the remote side.
 #[derive(Debug, Clone, PartialEq, Eq)]

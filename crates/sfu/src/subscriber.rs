@@ -26,7 +26,7 @@ impl Room {
     pub fn subscriber_answer(&mut self, now: Instant, who: &ParticipantSid, text: &str) -> Result<(), SfuError> {
         self.advance(now);
         let participant = self.participants.get_mut(who).ok_or(SfuError::NoParticipant)?;
-        if text.len() > sdp::MAX_SDP_BYTES {
+        if !sdp::is_bounded(text) {
             return Err(SfuError::MalformedSdp);
         }
         let answer = SdpAnswer::from_sdp_string(text).map_err(|_| SfuError::MalformedSdp)?;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use confab_sfu::net::{Protocol, Receive};
-use confab_sfu::{ConnectionId, Input, SfuError};
+use confab_sfu::{ConnectionId, Event, Input, LinkState, SfuError, Target};
 use confab_types::Role;
 use proptest::prelude::*;
 use rand::rngs::StdRng;
@@ -69,6 +69,50 @@ fn broken_sdp_is_refused_with_an_error() {
     }
     world.publish_camera(publisher);
     world.run(SECOND);
+}
+
+#[test]
+fn an_offer_with_thousands_of_m_lines_is_refused_and_a_good_one_still_taken() {
+    let mut world = World::new(124);
+    let publisher = world.join(Role::Publisher);
+    let who = world.clients[publisher].sid.clone();
+    let offer = world.clients[publisher].add_camera("cam");
+    let (head, section) = offer.split_at(offer.find("m=").unwrap());
+    let many: String = (0..3000)
+        .map(|n| section.replace("a=mid:", &format!("a=mid:{n}")))
+        .collect();
+    let refused = world.room.publisher_offer(world.now, &who, &format!("{head}{many}"));
+    assert!(matches!(refused, Err(SfuError::MalformedSdp)));
+    world.offer(publisher, &offer);
+    world.run_until("a connection", |w| w.clients[publisher].publisher.connected);
+}
+
+#[test]
+fn a_wrong_fingerprint_never_connects() {
+    let mut world = World::new(125);
+    let publisher = world.join(Role::Publisher);
+    let offer = world.clients[publisher].add_camera("cam");
+    let wrong: Vec<String> = offer
+        .lines()
+        .map(|l| match l.strip_prefix("a=fingerprint:sha-256 ") {
+            Some(_) => format!("a=fingerprint:sha-256 {}", ["AB"; 32].join(":")),
+            None => l.to_owned(),
+        })
+        .collect();
+    world.offer(publisher, &(wrong.join("\r\n") + "\r\n"));
+    world.run(SECOND * 5);
+    let connected = |e: &Event| {
+        matches!(
+            e,
+            Event::Link {
+                target: Target::Publisher,
+                state: LinkState::Connected,
+                ..
+            }
+        )
+    };
+    assert_eq!(world.count(connected), 0);
+    assert_eq!(world.room.counters().refused_packets, 0);
 }
 
 #[test]

@@ -144,6 +144,7 @@ impl EmbeddedEngine {
         };
         let (addresses, peers) = (Arc::new(AddressTable::default()), Arc::new(TcpPeers::default()));
         let out = Arc::new(sockets.udp.try_clone().map_err(port_error)?);
+        let certificate = confab_sfu::new_certificate();
         for (index, inbox) in shards.iter().enumerate() {
             let shared = Shared {
                 index: index as u8,
@@ -151,7 +152,7 @@ impl EmbeddedEngine {
                 addresses: addresses.clone(),
                 peers: peers.clone(),
                 candidates: local.candidates(),
-                certificate: None,
+                certificate: certificate.clone(),
             };
             let sender = udp::sender(out.clone(), engine.unsent.clone());
             engine.spawn(format!("media-{index}"), move || Shard::new(shared, sender).run())?;
