@@ -117,19 +117,27 @@ fn likeness_db(reference: &[f32], heard: &[f32]) -> f64 {
                 .map(|(a, b)| f64::from(a - b).powi(2))
                 .sum::<f64>()
         };
-        let coarse = (offset - 1440..=offset + 1440)
-            .step_by(4)
-            .min_by(|&a, &b| error_at(a).total_cmp(&error_at(b)));
-        let near = coarse.unwrap_or(offset);
-        let best = (near - 4..=near + 4)
-            .min_by(|&a, &b| error_at(a).total_cmp(&error_at(b)))
-            .unwrap_or(near);
-        let error = error_at(best);
-        if !error.is_finite() {
+        let best_of = |around: i64, reach: i64, step: usize| {
+            (around - reach..=around + reach)
+                .step_by(step)
+                .min_by(|&a, &b| error_at(a).total_cmp(&error_at(b)))
+                .unwrap_or(around)
+        };
+        let db_at = |offset: i64| 10.0 * (energy(piece) / error_at(offset).max(1e-9)).log10();
+        // Where the last one fitted; only if this one does not fit there, wherever it does.
+        let mut best = best_of(offset, 4, 1);
+        if db_at(best) < 15.0 {
+            let elsewhere = best_of(best_of(offset, 3840, 6), 6, 1);
+            if db_at(elsewhere) > db_at(best) + 3.0 {
+                best = elsewhere;
+            }
+        }
+        let db = db_at(best);
+        if !db.is_finite() {
             continue;
         }
-        let db = 10.0 * (energy(piece) / error.max(1e-9)).log10();
-        if db > 3.0 {
+        // A pitch period further it fits nearly as well: only a sure fit moves the place of the next.
+        if db > 12.0 {
             offset = best;
         }
         sum += db.clamp(-10.0, 30.0);
