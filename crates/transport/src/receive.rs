@@ -22,6 +22,7 @@ const BETWEEN_REQUESTS: Duration = Duration::from_millis(300);
 /// Follows the life of a remote track, which can end and begin again under the same id.
 pub(crate) async fn follow(core: Weak<Core>, track: Arc<dyn TrackRemote>) {
     let mut current: Option<Arc<Inbound>> = None;
+    let mut reader: Option<mpsc::WeakSender<ReceivedPacket>> = None;
     while let Some(event) = track.poll().await {
         let Some(core) = core.upgrade() else { break };
         match event {
@@ -31,7 +32,11 @@ pub(crate) async fn follow(core: Weak<Core>, track: Arc<dyn TrackRemote>) {
                     continue;
                 };
                 let owner = inbound.track_id.lock().clone();
-                if owner == init.track_id && !inbound.is_ended() {
+                let is_read = reader
+                    .as_ref()
+                    .and_then(mpsc::WeakSender::upgrade)
+                    .is_some_and(|r| !r.is_closed());
+                if owner == init.track_id && is_read && !inbound.is_ended() {
                     // Negotiated again; it goes on.
                     continue;
                 }
@@ -41,7 +46,7 @@ pub(crate) async fn follow(core: Weak<Core>, track: Arc<dyn TrackRemote>) {
                 if let Some(old) = current.replace(inbound.clone()) {
                     old.end();
                 }
-                announce(&core, &track, &init, inbound).await;
+                reader = Some(announce(&core, &track, &init, inbound).await);
             }
             TrackRemoteEvent::OnEnded | TrackRemoteEvent::OnError => {
                 if let Some(old) = current.take() {
@@ -56,7 +61,12 @@ pub(crate) async fn follow(core: Weak<Core>, track: Arc<dyn TrackRemote>) {
     }
 }
 
-async fn announce(core: &Arc<Core>, track: &Arc<dyn TrackRemote>, init: &RTCTrackEventInit, inbound: Arc<Inbound>) {
+async fn announce(
+    core: &Arc<Core>,
+    track: &Arc<dyn TrackRemote>,
+    init: &RTCTrackEventInit,
+    inbound: Arc<Inbound>,
+) -> mpsc::WeakSender<ReceivedPacket> {
     let mid = core.mid_of(init.receiver_id).await.unwrap_or_default();
     *inbound.track_id.lock() = init.track_id.clone();
     let (packets, reader) = mpsc::channel(CHANNEL);
@@ -71,16 +81,24 @@ async fn announce(core: &Arc<Core>, track: &Arc<dyn TrackRemote>, init: &RTCTrac
         keyframes: KeyframeAsker(asker),
         sender_report: inbound.reports(),
     };
+    let held = packets.downgrade();
     core.spawn(pump(inbound.clone(), packets));
     core.spawn(ask(inbound, track.clone(), asked));
     core.events.tell(ConnectionEvent::Track(remote));
+    held
 }
 
 async fn pump(inbound: Arc<Inbound>, packets: mpsc::Sender<ReceivedPacket>) {
-    while let Some(packet) = inbound.next().await {
-        if packets.send(packet).await.is_err() {
-            break;
+    let forward = async {
+        while let Some(packet) = inbound.next().await {
+            if packets.send(packet).await.is_err() {
+                break;
+            }
         }
+    };
+    tokio::select! {
+        () = forward => {}
+        () = packets.closed() => {}
     }
     // Nobody reads any more: if the track is opened again, it is announced again.
     inbound.end();

@@ -28,6 +28,11 @@ const HEADROOM: (f64, f64) = (1.5, 10_000.0);
 const GROWTH: (f64, f64, f64) = (1.5, 1.08, 40_000.0);
 /// Overuse brings the target to this part of what arrives.
 const BACK_OFF: f64 = 0.85;
+/// Who sends less than this part of the target does not test the path: delay is then somebody else's, and what arrives
+/// says nothing of what could. A call with sound only must still have room for the first picture.
+const LITTLE: f64 = 0.6;
+/// Delay alone does not take the target of one who sends little below this, where calls begin.
+const LEAST_UNTESTED: f64 = 300_000.0;
 /// Losses are judged over this time: single batches hold ten packets, where one loss is already a tenth.
 const LOSS_WINDOW: Duration = Duration::from_millis(1000);
 /// Losses of the beginning are not judged: a server drops the first packets of each stream while it makes room for it.
@@ -74,6 +79,8 @@ impl Window {
 struct Control {
     trendline: Trendline,
     acknowledged: Window,
+    /// By the time of departure: what was offered.
+    offered: Window,
     losses: Window,
     target: f64,
     /// The acknowledged rate at the last congestion: near it the target creeps.
@@ -89,6 +96,7 @@ impl Control {
         Self {
             trendline: Trendline::new(),
             acknowledged: Window::default(),
+            offered: Window::default(),
             losses: Window::default(),
             target: initial,
             ceiling: None,
@@ -107,6 +115,27 @@ impl Control {
         (age * 2 >= RATE_WINDOW).then(|| (self.acknowledged.sums().0 - oldest) * 8.0 / age.as_secs_f64())
     }
 
+    /// Whether less than the target was offered lately, so that nothing was tested.
+    fn sends_little(&self) -> bool {
+        let Some((newest, ..)) = self.offered.entries.back() else {
+            return false;
+        };
+        let age = self.offered.age(*newest);
+        age * 2 >= RATE_WINDOW && self.offered.sums().0 * 8.0 / age.as_secs_f64() < self.target * LITTLE
+    }
+
+    /// Delay while little is sent: a little less, down to where calls begin. The path counts as untested still.
+    fn give_way(&mut self, now: Instant) {
+        self.rose = Some(now);
+        let lately = self
+            .fell
+            .is_some_and(|fell| now.saturating_duration_since(fell) < BETWEEN_DECREASES);
+        if !lately && self.target > LEAST_UNTESTED {
+            self.target = (self.target * BACK_OFF).max(LEAST_UNTESTED);
+            self.fell = Some(now);
+        }
+    }
+
     fn loss(&self) -> f64 {
         let (lost, all) = self.losses.sums();
         if all < LOSS_PACKETS as f64 { 0.0 } else { lost / all }
@@ -116,6 +145,7 @@ impl Control {
         let mut over = false;
         let (mut lost, mut bytes) = (0, 0);
         for report in reports {
+            self.offered.add(report.departure, RATE_WINDOW, report.size as f64, 0.0);
             if !report.arrived {
                 lost += 1;
                 continue;
@@ -145,6 +175,7 @@ impl Control {
         );
         let usage = if over { Usage::Over } else { self.trendline.usage() };
         match usage {
+            Usage::Over if self.sends_little() => self.give_way(now),
             Usage::Over => self.fall(now, rate.map(|r| r * BACK_OFF), rate),
             _ if loss > LOSS.1 => self.fall(now, Some(self.target * (1.0 - 0.5 * loss)), rate),
             Usage::Normal if loss < LOSS.0 => self.rise(now, rate),

@@ -15,6 +15,8 @@ struct Path {
     free: Duration,
     capacity: f64,
     loss_permille: u64,
+    /// Random delay of a packet, at the most: a busy machine.
+    jitter: Duration,
     /// The application sends at most this.
     most_sent: f64,
     id: u64,
@@ -33,6 +35,7 @@ impl Path {
             free: Duration::ZERO,
             capacity,
             loss_permille: 0,
+            jitter: Duration::ZERO,
             most_sent: MOST,
             id: 0,
             on_the_way: VecDeque::new(),
@@ -52,7 +55,7 @@ impl Path {
             self.free = begin + Duration::from_secs_f64(9600.0 / self.capacity);
             self.longest_queue = self.longest_queue.max(queue);
         }
-        let arrival = self.free + 25 * MS;
+        let arrival = self.free + 25 * MS + self.jitter.mul_f64((random >> 10 & 0xff) as f64 / 255.0);
         let report = PacketReport {
             ssrc: 1,
             id: self.id,
@@ -140,6 +143,19 @@ fn a_sender_with_little_to_send_finds_no_bandwidth_that_nobody_tested() {
     path.run(30 * 1000 * MS);
     assert!(path.control.target < 800_000.0 * 1.6, "{}", path.control.target);
     assert!(path.control.target >= 1_000_000.0, "{}", path.control.target);
+}
+
+#[test]
+fn sound_alone_on_a_busy_machine_leaves_room_for_the_first_picture() {
+    let mut path = Path::new(10_000_000.0);
+    path.most_sent = 60_000.0;
+    path.jitter = 60 * MS;
+    path.run(30 * 1000 * MS);
+    assert!(path.control.target >= LEAST_UNTESTED, "{}", path.control.target);
+    path.most_sent = MOST;
+    path.jitter = Duration::ZERO;
+    path.run(10 * 1000 * MS);
+    assert!(path.control.target > 1_000_000.0, "{}", path.control.target);
 }
 
 #[test]
