@@ -151,6 +151,23 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_of_ones_own_is_served_and_a_wrong_one_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let made = set_up(&TlsMode::SelfSigned, listen, dir.path(), &["localhost".to_owned()]).unwrap();
+        let files = |certificate: &str, key: &str| TlsMode::Files {
+            certificate: dir.path().join(certificate),
+            key: dir.path().join(key),
+        };
+        let given = set_up(&files("tls-cert.pem", "tls-key.pem"), listen, dir.path(), &[]).unwrap();
+        assert_eq!(made.unwrap().fingerprint, given.unwrap().fingerprint);
+        let error = set_up(&files("missing.pem", "tls-key.pem"), listen, dir.path(), &[])
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains("missing.pem"), "{error}");
+    }
+
+    #[test]
     fn loopback_is_plain_unless_asked() {
         let dir = tempfile::tempdir().unwrap();
         assert!(

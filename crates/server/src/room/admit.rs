@@ -333,7 +333,8 @@ impl RoomActor {
             participant: Some(member.info()),
             other_participants: self.members.iter().filter(|m| !m.hidden).map(Member::info).collect(),
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
-            subscriber_primary: true,
+            // Who may not subscribe gets no offer; it would wait for one in vain.
+            subscriber_primary: member.grants.can_subscribe,
             ping_timeout: PING_TIMEOUT,
             ping_interval: PING_INTERVAL,
             server_info: Some(server_info()),

@@ -241,3 +241,17 @@ async fn a_seat_is_held_for_who_was_cut_off() {
     assert_eq!(try_join(&world, &late.token).await.err(), Some(409));
     try_join(&world, &first.token).await.unwrap();
 }
+
+#[tokio::test]
+async fn who_may_only_send_is_not_told_to_wait_for_an_offer() {
+    let world = World::new().await;
+    let deaf = VideoGrant {
+        can_subscribe: Some(false),
+        ..join_grant("R")
+    };
+    let mut one = try_join(&world, &world.backend_token("sender", deaf)).await.unwrap();
+    assert!(!one.join.subscriber_primary);
+    assert!(one.hears_nothing(|m| matches!(m, Message::Offer(_))).await);
+    one.add_track("m", lk::TrackType::Audio, lk::TrackSource::Microphone)
+        .await;
+}
