@@ -52,11 +52,23 @@ async fn sid_of(window: &Window, user: &str) -> anyhow::Result<String> {
 
 /// Waits until the tile of a participant shows a readable timecode.
 async fn picture_of(window: &Window, sid: &str) -> anyhow::Result<()> {
-    wait_for("a picture", SOON, async || {
+    let seen = wait_for("a picture", SOON, async || {
         let looks = window.watch(sid, 0.3).await?;
-        Ok((!timecodes(&looks).is_empty()).then_some(()))
+        if timecodes(&looks).is_empty() {
+            anyhow::bail!("{} looks, no timecode", looks.len());
+        }
+        Ok(Some(()))
     })
-    .await
+    .await;
+    if seen.is_err() {
+        window.screenshot("no-picture").await?;
+        for look in window.watch(sid, 0.2).await?.iter().take(1) {
+            let mut image = format!("P5 {} {} 255\n", look.width, look.height).into_bytes();
+            image.extend_from_slice(&look.luma);
+            std::fs::write(confab_tests::desktop::output_folder()?.join("no-picture.pgm"), image)?;
+        }
+    }
+    seen
 }
 
 fn tone(samples: &[f32], hz: f32) -> f64 {

@@ -177,7 +177,9 @@ export class Stage {
       context.translate(x * 2 + width, 0);
       context.scale(-1, 1);
     }
-    context.drawImage(picture.source, from.x, from.y, from.width, from.height, to.x, to.y, to.width, to.height);
+    // The whole picture, cut by the clip: WebKitGTK ignores a source rectangle of a VideoFrame and would squeeze it.
+    const zoom = to.width / from.width;
+    context.drawImage(picture.source, to.x - from.x * zoom, to.y - from.y * zoom, picture.width * zoom, picture.height * zoom);
     context.restore();
   }
 
