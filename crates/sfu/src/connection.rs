@@ -42,6 +42,8 @@ pub(crate) struct Connection {
     pub target: Target,
     /// When str0m wants to be called.
     pub timeout: Instant,
+    /// When its newest packet reached the machine.
+    pub received: Instant,
     /// What a STUN packet for this connection must name.
     pub credentials: IceCreds,
     pub link: Option<LinkState>,
@@ -98,6 +100,7 @@ impl Connection {
             owner,
             target,
             timeout: now,
+            received: now,
             credentials,
             link: None,
             data: DataChannels::default(),

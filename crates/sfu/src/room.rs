@@ -76,15 +76,7 @@ impl Room {
     pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         self.advance(now);
         match input {
-            Input::Receive(id, packet) => {
-                let Some(connection) = self.connections.get_mut(&id) else {
-                    return;
-                };
-                if let Err(fault) = connection.receive(self.now, packet) {
-                    debug!(connection = id.0, ?fault, "a packet could not be used");
-                }
-                self.drain(id);
-            }
+            Input::Receive(id, packet) => self.handle_packet(now, now, id, packet),
             Input::Timeout => {
                 let due: Vec<ConnectionId> = self
                     .connections
@@ -98,6 +90,21 @@ impl Room {
                 }
             }
         }
+    }
+
+    /// Hands in a packet that reached the machine at `received`, earlier than now if it waited since.
+    pub fn handle_packet(&mut self, now: Instant, received: Instant, id: ConnectionId, packet: Receive<'_>) {
+        self.advance(now);
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        // str0m counts its own time forward only; the arrival is what it reports to the sender.
+        let received = received.clamp(connection.received, self.now);
+        connection.received = received;
+        if let Err(fault) = connection.receive(received, packet) {
+            debug!(connection = id.0, ?fault, "a packet could not be used");
+        }
+        self.drain(id);
     }
 
     /// The next thing to do. Call until it gives a timeout, after every input and command.

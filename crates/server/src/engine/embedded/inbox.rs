@@ -27,6 +27,8 @@ pub(super) struct Packet {
     pub source: SocketAddr,
     /// The candidate that it came to.
     pub destination: SocketAddr,
+    /// When it reached this machine. Senders judge the path by it, so it must not hold the time spent in queues here.
+    pub received: Instant,
     pub data: Box<[u8]>,
 }
 
@@ -129,6 +131,7 @@ mod tests {
             protocol: Protocol::Udp,
             source: address,
             destination: address,
+            received: Instant::now(),
             data: Box::new([]),
         }
     }

@@ -182,7 +182,7 @@ impl Shard {
         };
         let Some(receive) = parse(packet) else { return };
         slot.touched = true;
-        slot.guard(|room| room.handle_input(now, Input::Receive(place.connection, receive)));
+        slot.guard(|room| room.handle_packet(now, packet.received, place.connection, receive));
     }
 
     /// A STUN request says where it belongs; its password proves it, and from then on its address counts.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use confab_sfu::net::Protocol;
 use parking_lot::RwLock;
@@ -117,6 +117,7 @@ async fn read_frames(
             protocol: Protocol::Tcp,
             source,
             destination,
+            received: Instant::now(),
             data: frame[..length].into(),
         });
         // What is already here goes in the same batch.

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use confab_sfu::net::Protocol;
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
@@ -118,6 +119,34 @@ mod linux {
     }
 }
 
+/// The same moment on both clocks, to turn the kernel's receive times into ours.
+struct Clock {
+    wall: Duration,
+    monotonic: Instant,
+}
+
+/// A kernel time further back than this is a clock that was set meanwhile.
+const MAX_AGE: Duration = Duration::from_secs(1);
+
+impl Clock {
+    fn now() -> Self {
+        let wall = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            wall,
+            monotonic: Instant::now(),
+        }
+    }
+
+    /// When the kernel got a datagram; now, where it does not tell.
+    fn received(&self, meta: &RecvMeta) -> Instant {
+        let age = meta.timestamp.and_then(|at| self.wall.checked_sub(at));
+        let age = age.filter(|age| *age <= MAX_AGE).unwrap_or_default();
+        self.monotonic.checked_sub(age).unwrap_or(self.monotonic)
+    }
+}
+
 /// Receives until cancelled.
 pub(super) async fn receive(
     socket: tokio::net::UdpSocket,
@@ -142,13 +171,16 @@ pub(super) async fn receive(
             // An ICMP error of an earlier send shows up here; the socket is fine.
             Err(_) => continue,
         };
+        let clock = Clock::now();
         for (meta, buffer) in metas.iter().zip(&buffers).take(count) {
+            let received = clock.received(meta);
             let destination = local.reached(meta.dst_ip);
             for data in buffer[..meta.len.min(buffer.len())].chunks(meta.stride.max(1)) {
                 router.push(Packet {
                     protocol: Protocol::Udp,
                     source: meta.addr,
                     destination,
+                    received,
                     data: data.into(),
                 });
             }
