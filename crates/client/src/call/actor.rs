@@ -4,26 +4,25 @@
 
 use std::time::{Duration, Instant};
 
-use confab_transport::{ConnectionConfig, ConnectionEvent, ConnectionState, ConnectionStats};
-use confab_types::{Claims, Nickname, Secret};
-use confab_wire::livekit::{self as lk, signal_request as req};
+use confab_transport::{ConnectionConfig, ConnectionEvent, ConnectionState, ConnectionStats, TransportError};
+use confab_types::{Claims, Secret};
+use confab_wire::livekit as lk;
 use confab_wire::rest::RoomTokenAnswer;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use url::Url;
 
 use super::data::Assembler;
 use super::link::{Link, LinkEvent, Target};
 use super::machine::{Input, Machine, Output};
+use super::own::{Own, OwnNote};
 use super::people::People;
-use super::publish::{Own, OwnNote};
 use super::report::{CallReport, JoinTimes, SentTrack, ms};
 use super::subscribe::Remotes;
 use crate::api::{CallCommand, CallEvent, CallSnapshot, JoinOptions, JoinWith, Phase};
 use crate::reconnect_strategy::wait_before;
 use crate::rest::SessionError;
-use crate::signal::{self, Resume, SignalError, SignalEvent, SignalOptions, SignalSender};
-use crate::tls::Pins;
+use crate::signal::{SignalError, SignalEvent, SignalSender};
 
 /// How long media may take to start. ICE over TCP takes a second on a good network, five behind a firewall that
 /// drops; more waiting does not help.
@@ -53,7 +52,7 @@ pub(super) struct Actor {
     pub(super) machine: Machine,
     pub(super) started: Instant,
     /// Signalling URL and token in use.
-    access: Option<(Url, Secret)>,
+    pub(super) access: Option<(Url, Secret)>,
     pub(super) claims: Claims,
     pub(super) people: People,
     pub(super) room: lk::Room,
@@ -61,29 +60,30 @@ pub(super) struct Actor {
     pub(super) signal: Option<SignalSender>,
     signal_events: Option<mpsc::Receiver<SignalEvent>>,
     /// Which opening of the signalling counts; older results are late.
-    opening: u64,
+    pub(super) opening: u64,
     /// Which pair of connections counts.
-    joins: u64,
+    pub(super) joins: u64,
+    pub(super) prepared: Option<(ConnectionConfig, JoinHandle<Result<Link, TransportError>>)>,
     pub(super) own: Own,
     pub(super) remotes: Remotes,
     pub(super) streams: Assembler,
     pub(super) times: JoinTimes,
     pub(super) signal_round_trip: Option<Duration>,
-    reconnects: u32,
+    pub(super) reconnects: u32,
     /// Of the connections before these, publisher and subscriber.
-    last_stats: (ConnectionStats, ConnectionStats),
-    last_sent: Vec<SentTrack>,
-    last_refused: bool,
-    phase: (Phase, Instant),
-    snapshot: watch::Sender<CallSnapshot>,
+    pub(super) last_stats: (ConnectionStats, ConnectionStats),
+    pub(super) last_sent: Vec<SentTrack>,
+    pub(super) last_refused: bool,
+    pub(super) phase: (Phase, Instant),
+    pub(super) snapshot: watch::Sender<CallSnapshot>,
     pub(super) events: broadcast::Sender<CallEvent>,
     pub(super) notes: mpsc::Sender<Note>,
     note_queue: Option<mpsc::Receiver<Note>>,
-    link_events: mpsc::Sender<LinkEvent>,
+    pub(super) link_events: mpsc::Sender<LinkEvent>,
     link_queue: Option<mpsc::Receiver<LinkEvent>>,
     retry_at: Option<Instant>,
     media_at: Option<Instant>,
-    farewell: JoinSet<()>,
+    pub(super) farewell: JoinSet<()>,
 }
 
 impl Actor {
@@ -107,6 +107,7 @@ impl Actor {
             signal_events: None,
             opening: 0,
             joins: 0,
+            prepared: None,
             own: Own::new(&options, notes.clone()),
             remotes: Remotes::new(&options, started, notes.clone()),
             streams: Assembler::default(),
@@ -199,7 +200,7 @@ impl Actor {
             Output::DropMedia => {
                 if let Some(link) = self.link.take() {
                     self.last_stats = tokio::join!(link.publisher.stats(), link.subscriber.stats());
-                    self.last_refused |= self.own.refused();
+                    self.last_refused |= self.own.was_refused();
                     self.last_sent = self.own.report(&self.last_stats.0.tracks, self.started.elapsed());
                     link.close();
                 }
@@ -237,65 +238,6 @@ impl Actor {
         }
         let since = if same_kind { self.phase.1 } else { Instant::now() };
         self.phase = (phase, since);
-    }
-
-    fn fetch_token(&mut self) {
-        let JoinWith::Session(manager) = self.options.with.clone() else {
-            return;
-        };
-        let (room, notes) = (self.options.room.clone(), self.notes.clone());
-        let nickname = self.options.nickname.parse::<Nickname>().ok();
-        tokio::spawn(async move {
-            let answer = manager.room_token(&room, nickname.as_ref()).await;
-            let _ = notes.send(Note::Token(answer)).await;
-        });
-    }
-
-    fn open_signal(&mut self, resume: bool) {
-        if let JoinWith::Token { url, token } = &self.options.with
-            && self.access.is_none()
-        {
-            self.use_token(url.clone(), token.clone());
-        }
-        let Some((url, token)) = self.access.clone() else {
-            return;
-        };
-        self.opening += 1;
-        let sid = self.people.me().map(ToString::to_string);
-        let options = SignalOptions {
-            url,
-            token,
-            resume: sid.filter(|_| resume).map(|sid| Resume { sid }),
-            adaptive_stream: self.options.sink.is_some(),
-        };
-        let (opening, notes, pins) = (self.opening, self.notes.clone(), self.pins());
-        tokio::spawn(async move {
-            let opened = signal::connect(&options, &pins).await;
-            let _ = notes.send(Note::Signal(opening, opened)).await;
-        });
-    }
-
-    fn pins(&self) -> Pins {
-        match &self.options.with {
-            JoinWith::Session(manager) => manager.pins().clone(),
-            JoinWith::Token { .. } => Pins::default(),
-        }
-    }
-
-    /// Takes a token into use. Its claims say what may be opened before the server answers.
-    pub(super) fn use_token(&mut self, url: Url, token: Secret) {
-        if let Some(claims) = claims_of(&token) {
-            self.own.presume(&claims.video.grants());
-            self.claims = claims;
-        }
-        self.access = Some((url, token));
-    }
-
-    /// A token for the next reconnect.
-    pub(super) fn refresh_token(&mut self, token: String) {
-        if let Some((url, _)) = self.access.clone() {
-            self.access = Some((url, Secret::new(token)));
-        }
     }
 
     async fn note(&mut self, note: Note) {
@@ -371,45 +313,6 @@ impl Actor {
         self.step(Input::SignalLost).await;
     }
 
-    /// The server let us in: connections are made, own tracks announced.
-    pub(super) async fn join_media(&mut self, join: &lk::JoinResponse) {
-        let ours = join.server_info.as_ref().is_some_and(|s| s.node_id == "confab");
-        let url = self.access.as_ref().map(|(url, _)| url);
-        let ice_servers = join.ice_servers.iter().map(|s| confab_transport::IceServer {
-            urls: s.urls.clone(),
-            username: s.username.clone(),
-            credential: s.credential.clone(),
-        });
-        let config = ConnectionConfig {
-            ice_servers: ice_servers.collect(),
-            passive_setup: ours,
-            loopback: url.is_some_and(is_loopback),
-            tcp: true,
-            tcp_only: self.options.tcp_only,
-        };
-        self.joins += 1;
-        let primary = if join.subscriber_primary {
-            Target::Subscriber
-        } else {
-            Target::Publisher
-        };
-        match Link::open(config, self.joins, primary, &self.link_events).await {
-            Ok(link) => self.link = Some(link),
-            Err(e) => {
-                tracing::warn!("no peer connection could be made: {e}");
-                return self.step(Input::MediaFailed).await;
-            }
-        }
-        self.own.linked(self.people.may_publish());
-        if let (Some(link), Some(signal)) = (&mut self.link, &self.signal) {
-            let announced = self.own.announce(link, signal).await;
-            // The publisher is the one that counts, or will be needed soon: no waiting for the first track.
-            if announced || primary == Target::Publisher {
-                link.negotiate(signal, false).await;
-            }
-        }
-    }
-
     async fn link_event(
         &mut self,
         LinkEvent {
@@ -450,112 +353,16 @@ impl Actor {
         }
     }
 
-    /// `Leave` on the signalling, and the token voided at the backend.
-    fn tell_server(&mut self) {
-        if let Some(signal) = &self.signal {
-            let reason = lk::DisconnectReason::ClientInitiated as i32;
-            signal.send(req::Message::Leave(lk::LeaveRequest {
-                reason,
-                ..Default::default()
-            }));
-        }
-        let (JoinWith::Session(manager), Some((_, token))) = (self.options.with.clone(), self.access.clone()) else {
-            return;
-        };
-        let room = self.options.room.clone();
-        self.farewell.spawn(async move {
-            if let Err(e) = manager.remove_user(&room, &token).await {
-                tracing::info!("the server was not told of leaving: {e}");
-            }
-        });
-    }
-
     /// Devices, threads and connections end; the server hears of it, within a bound.
     async fn close(&mut self) {
+        if let Some((_, opening)) = self.prepared.take()
+            && let Ok(Ok(link)) = opening.await
+        {
+            link.close();
+        }
         self.own.close();
         self.remotes.close();
         let _ = tokio::time::timeout(FAREWELL, async { while self.farewell.join_next().await.is_some() {} }).await;
-    }
-
-    /// Tells buffers and codecs how the network is.
-    async fn measure(&mut self) {
-        let Some(link) = &self.link else { return };
-        let (sent, received) = tokio::join!(link.publisher.stats(), link.subscriber.stats());
-        if let Some(round_trip) = received.round_trip.or(sent.round_trip) {
-            self.remotes.measured(round_trip);
-        }
-        self.own.measured(&sent.tracks);
-    }
-
-    fn publish_snapshot(&mut self) {
-        let new = CallSnapshot {
-            phase: self.phase.0.clone(),
-            phase_since: self.phase.1,
-            room: if self.room.name.is_empty() {
-                self.snapshot.borrow().room.clone()
-            } else {
-                self.room.name.clone()
-            },
-            room_sid: Some(self.room.sid.clone()).filter(|s| !s.is_empty()),
-            me: self.people.me().cloned(),
-            may_publish: self.people.may_publish().to_vec(),
-            moderator: self.people.moderator(),
-            participants: self.people.snapshot(),
-            microphone: self.own.microphone_view(),
-            camera: self.own.camera_view(),
-            speaking_while_muted: self.own.speaking_while_muted(),
-        };
-        // Observers wake up for changes only.
-        self.snapshot.send_if_modified(|old| {
-            let changed = *old != new;
-            if changed {
-                *old = new;
-            }
-            changed
-        });
-    }
-
-    /// The figures so far.
-    async fn report(&self) -> CallReport {
-        let mut report = CallReport {
-            room: self.snapshot.borrow().room.clone(),
-            room_sid: Some(self.room.sid.clone()).filter(|s| !s.is_empty()),
-            participant_sid: self.people.me().map(ToString::to_string),
-            identity: self
-                .people
-                .snapshot()
-                .first()
-                .filter(|p| p.is_self)
-                .map(|p| p.identity.clone()),
-            ended: if let Phase::Ended(reason) = &self.phase.0 {
-                Some(reason.to_string())
-            } else {
-                None
-            },
-            duration_ms: ms(self.started.elapsed()),
-            join: self.times.clone(),
-            reconnects: self.reconnects,
-            ..CallReport::default()
-        };
-        report.publish_refused = self.last_refused || self.own.refused();
-        report.network.signal_round_trip_ms = self.signal_round_trip.map(ms);
-        let live = match &self.link {
-            Some(link) => Some(tokio::join!(link.publisher.stats(), link.subscriber.stats())),
-            None => None,
-        };
-        let (sent, received) = live.as_ref().unwrap_or(&self.last_stats);
-        report.network.protocol = received.protocol.clone().or_else(|| sent.protocol.clone());
-        report.network.round_trip_ms = received.round_trip.or(sent.round_trip).map(ms);
-        report.network.available_outgoing_kbps = sent.available_outgoing.map(|b| b.as_kbps());
-        report.network.bytes_sent = sent.bytes_sent;
-        report.network.bytes_received = received.bytes_received;
-        report.sent = if live.is_some() {
-            self.own.report(&sent.tracks, self.started.elapsed())
-        } else {
-            self.last_sent.clone()
-        };
-        report.received = self.remotes.report(&received.tracks);
-        report
     }
 }
 
@@ -571,23 +378,4 @@ async fn until(at: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
     }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        None => false,
-    }
-}
-
-/// A token's claims, unverified: only the server can verify them, and only the server enforces them.
-fn claims_of(token: &Secret) -> Option<Claims> {
-    use base64::Engine as _;
-    let payload = token.expose().split('.').nth(1)?;
-    let json = base64::engine::general_purpose::URL_SAFE_NO_PAD
-        .decode(payload.trim_end_matches('='))
-        .ok()?;
-    serde_json::from_slice(&json).ok()
 }

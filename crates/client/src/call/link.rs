@@ -93,7 +93,7 @@ impl Link {
         config: ConnectionConfig,
         generation: u64,
         primary: Target,
-        events: &mpsc::Sender<LinkEvent>,
+        events: mpsc::Sender<LinkEvent>,
     ) -> Result<Self, TransportError> {
         let subscriber_config = ConnectionConfig {
             passive_setup: false,

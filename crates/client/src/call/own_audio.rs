@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 
 use super::actor::Note;
 use super::hearing::{Onsets, unix_ms_of};
+use super::own::OwnNote;
 use super::publication::Outlet;
-use super::publish::OwnNote;
 
 /// The microphone and its encoder.
 pub struct OwnAudio {

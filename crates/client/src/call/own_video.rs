@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use super::actor::Note;
+use super::own::OwnNote;
 use super::publication::Outlet;
-use super::publish::OwnNote;
 use super::report::SentLayer;
 use crate::api::{JoinOptions, VideoKey, VideoSink};
 
