@@ -12,23 +12,23 @@ use super::{next_event, participant_sid, room_sid};
 use crate::engine::{DataKind, EngineEvent, MediaEngine};
 
 /// A participant with both connections.
-struct Member {
+pub(super) struct Member {
     sid: ParticipantSid,
-    publisher: Link,
+    pub publisher: Link,
     subscriber: Link,
 }
 
 /// A room with its members; answers the engine's offers.
-struct Call<'a> {
+pub(super) struct Call<'a> {
     engine: &'a dyn MediaEngine,
-    room: RoomSid,
+    pub room: RoomSid,
     events: mpsc::Receiver<EngineEvent>,
-    members: Vec<Member>,
+    pub members: Vec<Member>,
     tcp: bool,
 }
 
 impl<'a> Call<'a> {
-    async fn new(engine: &'a dyn MediaEngine, tcp: bool) -> Self {
+    pub async fn new(engine: &'a dyn MediaEngine, tcp: bool) -> Self {
         let room = room_sid();
         let events = engine.open_room(&room).await.unwrap();
         Self {
@@ -41,7 +41,7 @@ impl<'a> Call<'a> {
     }
 
     /// Somebody joins and answers the first offer.
-    async fn join(&mut self, role: Role) -> usize {
+    pub async fn join(&mut self, role: Role) -> usize {
         let sid = participant_sid();
         self.engine
             .add_participant(&self.room, &sid, role.grants(), true)
@@ -64,7 +64,7 @@ impl<'a> Call<'a> {
         self.members.len() - 1
     }
 
-    async fn publish(&mut self, who: usize, source: TrackSource) -> TrackSid {
+    pub async fn publish(&mut self, who: usize, source: TrackSource) -> TrackSid {
         let track = announcement(source, "cid");
         let sid = track.sid.clone();
         let member = &self.members[who];
@@ -101,6 +101,14 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Answers the next offer, whosever it is.
+    pub async fn answer_next(&mut self) {
+        self.until("an offer", |e| {
+            matches!(e, EngineEvent::SubscriberOffer { .. }).then_some(())
+        })
+        .await;
+    }
+
     /// Answers the next offer to somebody.
     async fn renegotiated(&mut self, who: usize) {
         let sid = self.members[who].sid.clone();
@@ -111,7 +119,7 @@ impl<'a> Call<'a> {
         .await;
     }
 
-    async fn flows(&self, who: usize, packets: usize) {
+    pub async fn flows(&self, who: usize, packets: usize) {
         self.members[who]
             .subscriber
             .until("media", |s| s.got.len() >= packets)

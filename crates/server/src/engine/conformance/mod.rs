@@ -2,6 +2,7 @@
 //! rules run against every engine; the media against those that carry it, with
 //! real clients over real sockets on loopback.
 
+mod cost;
 mod media;
 mod peer;
 mod rules;

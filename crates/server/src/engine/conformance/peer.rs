@@ -37,6 +37,8 @@ pub(super) struct State {
     microphone: Option<(Mid, u64)>,
     keyframe: bool,
     frame: u16,
+    /// Packets that a frame of the top layer is cut into.
+    pub burst: usize,
 }
 
 /// One peer connection.
@@ -96,6 +98,7 @@ impl Link {
             microphone: None,
             keyframe: true,
             frame: 0,
+            burst: 1,
         }));
         let kick = Arc::new(Notify::new());
         let task = tokio::spawn(run(state.clone(), socket, kick.clone()));
@@ -209,19 +212,20 @@ impl State {
         let (frame, mut direct) = (self.frame, self.rtc.direct_api());
         if let Some((mid, seqs)) = &mut self.camera {
             for (rid, seq) in LAYERS.iter().zip(seqs) {
-                let [high, low] = frame.to_be_bytes();
-                let mut payload = vec![0x90, 0xe0, 0x80 | high, low, low, 0, u8::from(!keyframe)];
-                payload.resize(500, 7);
-                let Some(stream) = direct.stream_tx_by_mid(*mid, Some(Rid::from(*rid))) else {
-                    continue;
-                };
-                let time = u32::from(frame) * 1800;
-                stream.write_rtp(
-                    RtpWrite::new(vp8, (*seq).into(), time, now, payload)
-                        .marker(true)
-                        .nackable(true),
-                );
-                *seq += 1;
+                let packets = if *rid == "f" { self.burst } else { 1 };
+                for n in 0..packets {
+                    let [high, low] = frame.to_be_bytes();
+                    let start = if n == 0 { 0x90 } else { 0x80 };
+                    let mut payload = vec![start, 0xe0, 0x80 | high, low, low, 0, u8::from(!keyframe)];
+                    payload.resize(1000, 7);
+                    let Some(stream) = direct.stream_tx_by_mid(*mid, Some(Rid::from(*rid))) else {
+                        continue;
+                    };
+                    let time = u32::from(frame) * 1800;
+                    let write = RtpWrite::new(vp8, (*seq).into(), time, now, payload);
+                    stream.write_rtp(write.marker(n + 1 == packets).nackable(true));
+                    *seq += 1;
+                }
             }
         }
         if let Some((mid, seq)) = &mut self.microphone
