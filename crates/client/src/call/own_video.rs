@@ -250,6 +250,10 @@ impl OwnVideo {
         match SimulcastEncoder::start(config.clone(), camera.slot.clone(), Box::new(NoTransform), out) {
             Ok(encoder) => {
                 encoder.set_layers(self.watched);
+                // Before the first picture: a top layer that starts and stops at once would mislead the server.
+                if let Some(target) = for_video(*target.borrow()) {
+                    encoder.set_target(target);
+                }
                 let encoder = Arc::new(encoder);
                 tokio::spawn(steer(
                     Arc::downgrade(&encoder),
@@ -348,13 +352,17 @@ async fn steer(
             }
             changed = target.changed() => {
                 let (Ok(()), Some(encoder)) = (changed, encoder.upgrade()) else { return };
-                let target = *target.borrow_and_update();
-                if target > Bitrate::ZERO {
-                    encoder.set_target(Bitrate::bps(target.as_bps().saturating_sub(FOR_AUDIO)));
+                if let Some(target) = for_video(*target.borrow_and_update()) {
+                    encoder.set_target(target);
                 }
             }
         }
     }
+}
+
+/// What is left beside sound; `None` before anything is known.
+fn for_video(target: Bitrate) -> Option<Bitrate> {
+    (target > Bitrate::ZERO).then(|| Bitrate::bps(target.as_bps().saturating_sub(FOR_AUDIO)))
 }
 
 fn for_transport(frame: EncodedVideo) -> EncodedFrame {
