@@ -18,7 +18,7 @@ impl Blockade {
         nft(&format!(
             "table inet {table} {{ chain input {{ type filter hook input priority 0; policy accept;\n\
              iif lo udp dport {port} drop\niif lo udp sport {port} drop\n\
-             iif lo tcp dport {port}-{tcp} drop\niif lo tcp sport {port}-{tcp} drop\n}} }}\n"
+             iif lo tcp dport {port}-{tcp} drop\niif lo tcp sport {port}-{tcp} drop\n}}\n}}\n"
         ))?;
         Ok(Self { table })
     }
