@@ -28,7 +28,8 @@ struct KeptSession {
 pub fn server_url(text: &str) -> Answer<Url> {
     let text = text.trim().trim_end_matches('/');
     let bad = || {
-        let sentence = "this is not an address of a server; write something like calls.example.org or http://127.0.0.1:7880";
+        let sentence =
+            "this is not an address of a server; write something like calls.example.org or http://127.0.0.1:7880";
         UiError::new("bad_address", sentence).at("server")
     };
     if text.is_empty() {
@@ -63,7 +64,10 @@ impl Shell {
             scopes: None,
             device: Some(device_name()),
         };
-        let manager = SessionManager::new(SessionConfig { pins: self.pins.clone(), ..SessionConfig::default() });
+        let manager = SessionManager::new(SessionConfig {
+            pins: self.pins.clone(),
+            ..SessionConfig::default()
+        });
         match manager.start(start).await {
             Ok(session) => {
                 self.use_session(manager, &session, false);
@@ -91,7 +95,12 @@ impl Shell {
         let watcher = manager.observe();
         self.update(|m| {
             m.certificate = None;
-            m.session = Some(ActiveSession { manager, view, role, trial });
+            m.session = Some(ActiveSession {
+                manager,
+                view,
+                role,
+                trial,
+            });
             m.lobby.nickname_default(session.user.as_str());
         });
         self.follow_session(watcher, trial);
@@ -149,8 +158,12 @@ impl Shell {
 
     /// Takes up the last sign-in without a request: the first call that needs it renews it.
     pub async fn restore_session(&self) {
-        let Some(text) = self.secrets.lock().get("session") else { return };
-        let Ok(kept) = serde_json::from_str::<KeptSession>(text.expose()) else { return };
+        let Some(text) = self.secrets.lock().get("session") else {
+            return;
+        };
+        let Ok(kept) = serde_json::from_str::<KeptSession>(text.expose()) else {
+            return;
+        };
         let session = Session {
             server: kept.server,
             user: kept.user,
@@ -161,7 +174,10 @@ impl Shell {
             refresh: Some(kept.refresh),
             expires_at: OffsetDateTime::UNIX_EPOCH,
         };
-        let manager = SessionManager::new(SessionConfig { pins: self.pins.clone(), ..SessionConfig::default() });
+        let manager = SessionManager::new(SessionConfig {
+            pins: self.pins.clone(),
+            ..SessionConfig::default()
+        });
         if let Ok(session) = manager.start(SessionStart::Token(session)).await {
             self.use_session(manager, &session, false);
             self.enter_lobby();
@@ -197,16 +213,30 @@ impl Shell {
             _ => return,
         };
         let (fingerprint, changed_from, retry) = pending;
-        let view =
-            CertificateView { server: server.as_str().trim_end_matches('/').into(), fingerprint: fingerprint.clone(), changed_from };
+        let view = CertificateView {
+            server: server.as_str().trim_end_matches('/').into(),
+            fingerprint: fingerprint.clone(),
+            changed_from,
+        };
         let authority = confab_client::tls::Pins::authority(server);
-        self.update(|m| m.certificate = Some(PendingCertificate { view, retry, authority, fingerprint }));
+        self.update(|m| {
+            m.certificate = Some(PendingCertificate {
+                view,
+                retry,
+                authority,
+                fingerprint,
+            })
+        });
     }
 
     /// The person's decision about a certificate. A changed key cannot be accepted here.
     pub async fn accept_certificate(&self, accept: bool) -> Answer<()> {
-        let Some(pending) = self.update(|m| m.certificate.take()) else { return Ok(()) };
-        let (true, Some(form)) = (accept, pending.retry) else { return Ok(()) };
+        let Some(pending) = self.update(|m| m.certificate.take()) else {
+            return Ok(());
+        };
+        let (true, Some(form)) = (accept, pending.retry) else {
+            return Ok(());
+        };
         if let Ok(key) = pending.fingerprint.parse() {
             self.pins.insert(pending.authority.clone(), key);
             self.remember(|s| {
@@ -221,7 +251,10 @@ impl Shell {
 fn device_name() -> String {
     let name = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
     let name = name.trim();
-    format!("Confab on {}", if name.is_empty() { std::env::consts::OS } else { name })
+    format!(
+        "Confab on {}",
+        if name.is_empty() { std::env::consts::OS } else { name }
+    )
 }
 
 #[cfg(test)]
@@ -230,8 +263,14 @@ mod tests {
 
     #[test]
     fn a_host_alone_means_https_and_this_computer_means_http() {
-        assert_eq!(server_url("calls.example.org").unwrap().as_str(), "https://calls.example.org/");
-        assert_eq!(server_url(" 127.0.0.1:7880/ ").unwrap().as_str(), "http://127.0.0.1:7880/");
+        assert_eq!(
+            server_url("calls.example.org").unwrap().as_str(),
+            "https://calls.example.org/"
+        );
+        assert_eq!(
+            server_url(" 127.0.0.1:7880/ ").unwrap().as_str(),
+            "http://127.0.0.1:7880/"
+        );
         assert_eq!(server_url("ftp://x").unwrap_err().field.as_deref(), Some("server"));
         assert_eq!(server_url("").unwrap_err().code, "bad_address");
     }

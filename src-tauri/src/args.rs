@@ -75,13 +75,20 @@ pub fn camera(text: &str, hue: u16) -> Result<VideoSourceSpec, BadSource> {
     if !(16..=3840).contains(&width) || !(16..=2160).contains(&height) || !(1..=60).contains(&fps) {
         return Err(bad("sizes go from 16x16 to 3840x2160, rates from 1 to 60"));
     }
-    Ok(VideoSourceSpec::TestPattern { width: width & !1, height: height & !1, fps, hue })
+    Ok(VideoSourceSpec::TestPattern {
+        width: width & !1,
+        height: height & !1,
+        fps,
+        hue,
+    })
 }
 
 /// Reads `--microphone`.
 pub fn microphone(text: &str) -> Result<AudioSourceSpec, BadSource> {
     let hz = |rest: &str, default: f32| -> Result<f32, BadSource> {
-        let Some(number) = rest.strip_prefix(':') else { return Ok(default) };
+        let Some(number) = rest.strip_prefix(':') else {
+            return Ok(default);
+        };
         number
             .parse()
             .ok()
@@ -106,7 +113,15 @@ mod tests {
     #[test]
     fn a_test_pattern_can_be_given_with_size_and_rate() {
         let spec = camera("test-pattern:640x480@25", 10).unwrap();
-        assert_eq!(spec, VideoSourceSpec::TestPattern { width: 640, height: 480, fps: 25, hue: 10 });
+        assert_eq!(
+            spec,
+            VideoSourceSpec::TestPattern {
+                width: 640,
+                height: 480,
+                fps: 25,
+                hue: 10
+            }
+        );
         assert!(camera("test-pattern:640", 0).is_err());
         assert!(camera("test-pattern:9x9@0", 0).is_err());
     }
@@ -114,7 +129,10 @@ mod tests {
     #[test]
     fn a_microphone_is_a_device_unless_it_names_a_source() {
         assert_eq!(microphone("test-tone:880").unwrap(), AudioSourceSpec::TestTone(880.0));
-        assert_eq!(microphone("usb-mic").unwrap(), AudioSourceSpec::Microphone(Some("usb-mic".into())));
+        assert_eq!(
+            microphone("usb-mic").unwrap(),
+            AudioSourceSpec::Microphone(Some("usb-mic".into()))
+        );
         assert!(microphone("test-tone:1").is_err());
     }
 }

@@ -4,9 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use confab_client::api::{
-    CallCommand, CallEvent, CallSnapshot, JoinOptions, JoinWith, Phase, VideoSink,
-};
+use confab_client::api::{CallCommand, CallEvent, CallSnapshot, JoinOptions, JoinWith, Phase, VideoSink};
 use confab_client::call::{Call, CallHandle};
 use confab_types::{Nickname, ParticipantSid, RoomName};
 
@@ -30,8 +28,13 @@ impl Shell {
     /// Joins the room of the form.
     pub async fn join_call(&self) -> Answer<()> {
         let _busy = self.begin(Busy::Joining)?;
-        let (room, nickname, manager) =
-            self.read(|m| (m.lobby.room.clone(), m.lobby.nickname.clone(), m.session.as_ref().map(|s| s.manager.clone())));
+        let (room, nickname, manager) = self.read(|m| {
+            (
+                m.lobby.room.clone(),
+                m.lobby.nickname.clone(),
+                m.session.as_ref().map(|s| s.manager.clone()),
+            )
+        });
         let manager = manager.ok_or_else(|| UiError::new("not_signed_in", "you are not signed in; sign in again"))?;
         let room: RoomName = room
             .parse()
@@ -82,7 +85,12 @@ impl Shell {
         let _inside = self.runtime.enter();
         let handle = Arc::new(Call::join(options.clone()));
         let snapshot = handle.snapshot().borrow().clone();
-        let invite = self.read(|m| invite_text(m.session.as_ref().map(|s| s.view.server.as_str()), options.room.as_str()));
+        let invite = self.read(|m| {
+            invite_text(
+                m.session.as_ref().map(|s| s.view.server.as_str()),
+                options.room.as_str(),
+            )
+        });
         let call = ActiveCall {
             handle: handle.clone(),
             snapshot,
@@ -147,7 +155,12 @@ impl Shell {
     async fn tick(&self, handle: &CallHandle) {
         self.update(|m| {
             let Some(call) = m.call.as_mut() else { return };
-            let quality = call.snapshot.participants.iter().find(|p| p.is_self).and_then(|p| p.quality.clone());
+            let quality = call
+                .snapshot
+                .participants
+                .iter()
+                .find(|p| p.is_self)
+                .and_then(|p| p.quality.clone());
             if call.joined_at.is_some() {
                 let lost = matches!(call.snapshot.phase, Phase::Reconnecting { .. });
                 call.minutes.tick(if lost { Some("lost") } else { quality.as_deref() });
@@ -159,7 +172,10 @@ impl Shell {
             let report = handle.report().await;
             let text = serde_json::to_vec_pretty(&report).unwrap_or_default();
             let new = path.with_extension("new");
-            if std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, path)).is_err() {
+            if std::fs::write(&new, text)
+                .and_then(|()| std::fs::rename(&new, path))
+                .is_err()
+            {
                 tracing::warn!(path = %path.display(), "the report could not be written");
             }
         }
@@ -168,7 +184,11 @@ impl Shell {
     fn take_event(&self, handle: &CallHandle, event: CallEvent) {
         match event {
             CallEvent::Chat { id, from, text } => self.take_chat(id, &from, text),
-            CallEvent::Data { from: Some(from), topic, payload } => self.take_data(&from, &topic, &payload),
+            CallEvent::Data {
+                from: Some(from),
+                topic,
+                payload,
+            } => self.take_data(&from, &topic, &payload),
             CallEvent::Joined(sid) => {
                 let hand = self.read(|m| m.call.as_ref().and_then(|c| c.hand_up));
                 let own = self.read(|m| m.call.as_ref().and_then(|c| c.snapshot.me.clone())) == Some(sid);
@@ -186,7 +206,9 @@ impl Shell {
     fn take_chat(&self, id: String, from: &ParticipantSid, text: String) {
         self.update(|m| {
             let Some(call) = m.call.as_mut() else { return };
-            let Some(person) = call.snapshot.participants.iter().find(|p| p.sid == *from) else { return };
+            let Some(person) = call.snapshot.participants.iter().find(|p| p.sid == *from) else {
+                return;
+            };
             let message = ChatMessage {
                 id,
                 from: person.nickname.clone(),
@@ -215,7 +237,10 @@ impl Shell {
                     }
                 },
                 REACTION if is_reaction(text) => {
-                    let reaction = Reaction { emoji: text.to_owned(), at: now_ms() };
+                    let reaction = Reaction {
+                        emoji: text.to_owned(),
+                        at: now_ms(),
+                    };
                     call.extras.reactions.insert(from.clone(), reaction);
                 }
                 _ => {}
@@ -229,10 +254,21 @@ impl Shell {
         let figures = figures(&serde_json::to_value(&report).unwrap_or_default());
         let never_in = self.update(|m| {
             let call = m.call.take()?;
-            let Phase::Ended(reason) = &call.snapshot.phase else { return None };
-            let Some(joined_at) = call.joined_at else { return Some(reason.clone()) };
+            let Phase::Ended(reason) = &call.snapshot.phase else {
+                return None;
+            };
+            let Some(joined_at) = call.joined_at else {
+                return Some(reason.clone());
+            };
             let seconds = ((now_ms() - joined_at) / 1000.0).max(0.0) as u32;
-            m.summary = Some(summary(&call.snapshot, reason, seconds, call.most_people, call.minutes, figures));
+            m.summary = Some(summary(
+                &call.snapshot,
+                reason,
+                seconds,
+                call.most_people,
+                call.minutes,
+                figures,
+            ));
             m.screen = Screen::Summary;
             None
         });
@@ -257,7 +293,9 @@ impl Shell {
 
     /// Leaves the call, if in one, and waits until the server knows.
     pub async fn leave_now(&self) {
-        let Some(handle) = self.read(|m| m.call.as_ref().map(|c| c.handle.clone())) else { return };
+        let Some(handle) = self.read(|m| m.call.as_ref().map(|c| c.handle.clone())) else {
+            return;
+        };
         handle.send(CallCommand::Leave);
         let _ = tokio::time::timeout(LEAVE_TIME, handle.closed()).await;
     }
@@ -313,7 +351,10 @@ impl Shell {
             return Ok(());
         }
         if text.chars().count() > MAX_CHAT {
-            return Err(UiError::new("too_large", "the message is too long; send it in parts of 4000 characters"));
+            return Err(UiError::new(
+                "too_large",
+                "the message is too long; send it in parts of 4000 characters",
+            ));
         }
         self.send(CallCommand::Chat(text.to_owned()));
         let me = self.read(|m| m.call.as_ref().and_then(|c| c.snapshot.me.clone()));
@@ -342,22 +383,44 @@ impl Shell {
     /// Sends a reaction.
     pub fn react(&self, emoji: &str) -> Answer<()> {
         if !is_reaction(emoji) {
-            return Err(UiError::new("bad_request", "this is not a reaction; choose one of the menu"));
+            return Err(UiError::new(
+                "bad_request",
+                "this is not a reaction; choose one of the menu",
+            ));
         }
-        self.send(CallCommand::Data { topic: REACTION.into(), payload: emoji.as_bytes().to_vec(), reliable: true });
+        self.send(CallCommand::Data {
+            topic: REACTION.into(),
+            payload: emoji.as_bytes().to_vec(),
+            reliable: true,
+        });
         self.update(|m| {
             let Some(call) = m.call.as_mut() else { return };
             let Some(me) = call.snapshot.me.clone() else { return };
-            call.extras.reactions.insert(me, Reaction { emoji: emoji.to_owned(), at: now_ms() });
+            call.extras.reactions.insert(
+                me,
+                Reaction {
+                    emoji: emoji.to_owned(),
+                    at: now_ms(),
+                },
+            );
         });
         Ok(())
     }
 
     /// Own volume for someone.
     pub fn set_volume(&self, sid: &str, volume: f32) -> Answer<()> {
-        let bad = || UiError::new("bad_request", "there is no such person in the call; look at the list again");
+        let bad = || {
+            UiError::new(
+                "bad_request",
+                "there is no such person in the call; look at the list again",
+            )
+        };
         let sid: ParticipantSid = sid.parse().map_err(|_| bad())?;
-        let volume = if volume.is_finite() { volume.clamp(0.0, 1.0) } else { 1.0 };
+        let volume = if volume.is_finite() {
+            volume.clamp(0.0, 1.0)
+        } else {
+            1.0
+        };
         self.send(CallCommand::Volume(sid.clone(), volume));
         self.update(|m| m.call.as_mut().map(|c| c.extras.volumes.insert(sid, volume)));
         Ok(())
@@ -365,19 +428,28 @@ impl Shell {
 
     /// Moderation is offered where the server lets this participant moderate; so far the page shows none of it.
     pub async fn moderate(&self, _action: ModerateAction) -> Answer<()> {
-        Err(UiError::new("not_allowed", "you may not moderate this call; ask a moderator"))
+        Err(UiError::new(
+            "not_allowed",
+            "you may not moderate this call; ask a moderator",
+        ))
     }
 }
 
 fn hand_packet(at: f64) -> CallCommand {
-    CallCommand::Data { topic: HAND.into(), payload: format!("{at:.0}").into_bytes(), reliable: true }
+    CallCommand::Data {
+        topic: HAND.into(),
+        payload: format!("{at:.0}").into_bytes(),
+        reliable: true,
+    }
 }
 
 /// A short text without letters, digits or control characters: an emoji, whatever its parts.
 fn is_reaction(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= MAX_REACTION
-        && text.chars().all(|c| !c.is_alphanumeric() && !c.is_control() && !c.is_whitespace() && !c.is_ascii())
+        && text
+            .chars()
+            .all(|c| !c.is_alphanumeric() && !c.is_control() && !c.is_whitespace() && !c.is_ascii())
 }
 
 /// What to send to others. The server's address is what they need; passwords are not in it.
@@ -401,7 +473,10 @@ fn qr(text: &str) -> Option<QrView> {
             path.push_str(&format!("M{} {}h1v1h-1z", i % size, i / size));
         }
     }
-    Some(QrView { size: u32::try_from(size).ok()?, path })
+    Some(QrView {
+        size: u32::try_from(size).ok()?,
+        path,
+    })
 }
 
 /// The figures of the page after a call, out of the report.
@@ -409,7 +484,10 @@ fn figures(report: &serde_json::Value) -> Vec<FigureView> {
     let mut figures = Vec::new();
     let mut add = |label: &str, value: Option<String>| {
         if let Some(value) = value {
-            figures.push(FigureView { label: label.into(), value });
+            figures.push(FigureView {
+                label: label.into(),
+                value,
+            });
         }
     };
     let ms = |value: &serde_json::Value| value.as_f64().map(|v| format!("{v:.0} ms"));
@@ -418,9 +496,15 @@ fn figures(report: &serde_json::Value) -> Vec<FigureView> {
     let received = || report["received"].as_array().into_iter().flatten();
     let sum = |name: &str| received().filter_map(|t| t.get(name)?.as_u64()).sum::<u64>();
     let packets = sum("packets");
-    add("Packets lost", (packets > 0).then(|| format!("{:.1} %", sum("lost") as f64 * 100.0 / packets as f64)));
+    add(
+        "Packets lost",
+        (packets > 0).then(|| format!("{:.1} %", sum("lost") as f64 * 100.0 / packets as f64)),
+    );
     let freezes = || received().filter_map(|t| t["video"]["freezes"].as_u64());
-    add("Picture freezes", freezes().next().map(|_| freezes().sum::<u64>().to_string()));
+    add(
+        "Picture freezes",
+        freezes().next().map(|_| freezes().sum::<u64>().to_string()),
+    );
     figures
 }
 
@@ -437,7 +521,10 @@ mod tests {
     #[test]
     fn an_invite_names_server_and_room() {
         let invite = invite_text(Some("https://calls.example.org"), "Weekly planning");
-        assert_eq!(invite, "confab://join?server=https%3A%2F%2Fcalls.example.org&room=Weekly+planning");
+        assert_eq!(
+            invite,
+            "confab://join?server=https%3A%2F%2Fcalls.example.org&room=Weekly+planning"
+        );
         assert!(qr(&invite).is_some_and(|q| q.size >= 21 && q.path.starts_with('M')));
     }
 }

@@ -58,12 +58,20 @@ pub fn phase_seconds(snapshot: &CallSnapshot, now: Instant) -> u32 {
 
 /// The own microphone or camera.
 pub fn own_device(track: &OwnTrack) -> OwnDevice {
-    OwnDevice { on: track.on, busy: track.busy, problem: track.problem.clone() }
+    OwnDevice {
+        on: track.on,
+        busy: track.busy,
+        problem: track.problem.clone(),
+    }
 }
 
 /// Everyone, in the snapshot's order (self first, then by join time).
 pub fn people(snapshot: &CallSnapshot, extras: &CallExtras, tiles: &dyn Tiles) -> Vec<PersonView> {
-    snapshot.participants.iter().map(|p| person(p, snapshot, extras, tiles)).collect()
+    snapshot
+        .participants
+        .iter()
+        .map(|p| person(p, snapshot, extras, tiles))
+        .collect()
 }
 
 fn person(p: &ParticipantSnapshot, call: &CallSnapshot, extras: &CallExtras, tiles: &dyn Tiles) -> PersonView {
@@ -83,8 +91,12 @@ fn person(p: &ParticipantSnapshot, call: &CallSnapshot, extras: &CallExtras, til
         speaking: p.speaking,
         level: p.level,
         quality: p.quality.clone().unwrap_or_else(|| "unknown".into()),
-        video: on(TrackSource::Camera).then(|| video(p, TrackSource::Camera, tiles)).flatten(),
-        screen: on(TrackSource::ScreenShare).then(|| video(p, TrackSource::ScreenShare, tiles)).flatten(),
+        video: on(TrackSource::Camera)
+            .then(|| video(p, TrackSource::Camera, tiles))
+            .flatten(),
+        screen: on(TrackSource::ScreenShare)
+            .then(|| video(p, TrackSource::ScreenShare, tiles))
+            .flatten(),
         hand_up_at: extras.hands.get(&p.sid).copied(),
         reaction: extras.reactions.get(&p.sid).cloned(),
         volume: extras.volumes.get(&p.sid).copied().unwrap_or(1.0),
@@ -100,7 +112,13 @@ fn video(p: &ParticipantSnapshot, source: TrackSource, tiles: &dyn Tiles) -> Opt
         (VideoKey::Remote(track.sid.clone()), !track.flowing)
     };
     let (key, (width, height)) = tiles.tile(&key);
-    Some(VideoTile { key, width, height, mirror: p.is_self && source == TrackSource::Camera, stalled })
+    Some(VideoTile {
+        key,
+        width,
+        height,
+        mirror: p.is_self && source == TrackSource::Camera,
+        stalled,
+    })
 }
 
 #[cfg(test)]
@@ -154,15 +172,24 @@ mod tests {
             may_publish: vec![],
             moderator: false,
             participants,
-            microphone: OwnTrack { on: true, ..OwnTrack::default() },
-            camera: OwnTrack { on: true, ..OwnTrack::default() },
+            microphone: OwnTrack {
+                on: true,
+                ..OwnTrack::default()
+            },
+            camera: OwnTrack {
+                on: true,
+                ..OwnTrack::default()
+            },
             speaking_while_muted: false,
         }
     }
 
     #[test]
     fn only_the_own_picture_is_mirrored() {
-        let call = snapshot(vec![participant("PA_me", true, false), participant("PA_you", false, false)]);
+        let call = snapshot(vec![
+            participant("PA_me", true, false),
+            participant("PA_you", false, false),
+        ]);
         let people = people(&call, &CallExtras::default(), &Fixed);
         assert!(people[0].video.as_ref().unwrap().mirror);
         assert!(!people[1].video.as_ref().unwrap().mirror);

@@ -4,9 +4,7 @@
 use tauri::State;
 use tauri::ipc::Response;
 
-use crate::dto::{
-    AppState, DeviceKindDto, FramesEndpoint, HostOptions, LobbyChoice, ModerateAction, SignIn, TileWish,
-};
+use crate::dto::{AppState, DeviceKindDto, FramesEndpoint, HostOptions, LobbyChoice, ModerateAction, SignIn, TileWish};
 use crate::shell::{Answer, Shell};
 
 /// Forwards a command to an action on the calls' runtime.
@@ -124,7 +122,10 @@ pub async fn frames_endpoint(shell: State<'_, Shell>) -> Answer<FramesEndpoint> 
     let inner = shell.inner().clone();
     shell
         .run(async move {
-            let none = FramesEndpoint { url: None, token: String::new() };
+            let none = FramesEndpoint {
+                url: None,
+                token: String::new(),
+            };
             Ok(inner.frames().await.map_or(none, crate::frames::FrameSocket::endpoint))
         })
         .await

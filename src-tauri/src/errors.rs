@@ -8,7 +8,13 @@ impl UiError {
     /// From a sentence of the form "cause; next step".
     pub fn new(code: &str, sentence: &str) -> Self {
         let (cause, next) = sentence.split_once("; ").unwrap_or((sentence, ""));
-        Self { code: code.into(), message: sentence_case(cause), next: sentence_case(next), field: None, retry_after: None }
+        Self {
+            code: code.into(),
+            message: sentence_case(cause),
+            next: sentence_case(next),
+            field: None,
+            retry_after: None,
+        }
     }
 
     /// The sentence as two: the cause, and what to do.
@@ -27,7 +33,9 @@ impl UiError {
 /// Capital first letter, full stop.
 fn sentence_case(text: &str) -> String {
     let mut letters = text.chars();
-    let Some(first) = letters.next() else { return String::new() };
+    let Some(first) = letters.next() else {
+        return String::new();
+    };
     let mut sentence: String = first.to_uppercase().chain(letters).collect();
     if !sentence.ends_with(['.', '?', '!']) {
         sentence.push('.');
@@ -44,7 +52,11 @@ impl From<SessionError> for UiError {
             "room_full" | "room_locked" | "not_allowed" => Some("room".into()),
             _ => None,
         };
-        if let SessionError::Refused { retry_after: Some(wait), .. } = error {
+        if let SessionError::Refused {
+            retry_after: Some(wait),
+            ..
+        } = error
+        {
             ui.retry_after = Some(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX));
         }
         ui
@@ -57,7 +69,10 @@ mod tests {
 
     #[test]
     fn a_sentence_is_split_into_cause_and_next_step() {
-        let error = UiError::new("camera_busy", "the camera is used by another program; close it and try again");
+        let error = UiError::new(
+            "camera_busy",
+            "the camera is used by another program; close it and try again",
+        );
         assert_eq!(error.message, "The camera is used by another program.");
         assert_eq!(error.next, "Close it and try again.");
     }

@@ -20,7 +20,10 @@ const MEDIA_PORT: u16 = 7882;
 
 impl From<HostError> for UiError {
     fn from(error: HostError) -> Self {
-        Self::new("hosting_failed", &format!("{error}; see server.log in the data folder, or try another port"))
+        Self::new(
+            "hosting_failed",
+            &format!("{error}; see server.log in the data folder, or try another port"),
+        )
     }
 }
 
@@ -35,7 +38,10 @@ impl Shell {
         self.show_host(&host, true);
         *self.host.lock().await = Some(host);
 
-        let manager = SessionManager::new(SessionConfig { pins: self.pins.clone(), ..SessionConfig::default() });
+        let manager = SessionManager::new(SessionConfig {
+            pins: self.pins.clone(),
+            ..SessionConfig::default()
+        });
         let session = manager
             .start(SessionStart::Credentials {
                 server: server.clone(),
@@ -52,7 +58,14 @@ impl Shell {
         let stop = CancellationToken::new();
         let guard = stop.clone().drop_guard();
         self.spawn(async move {
-            let companion = confab_bot::companion(server, "publisher2", Secret::new(DEMO_PASSWORD), TRIAL_ROOM, "Robin", stop);
+            let companion = confab_bot::companion(
+                server,
+                "publisher2",
+                Secret::new(DEMO_PASSWORD),
+                TRIAL_ROOM,
+                "Robin",
+                stop,
+            );
             if let Err(error) = companion.await {
                 tracing::warn!(%error, "the companion could not join");
             }
@@ -84,14 +97,22 @@ impl Shell {
         })
         .await?;
         let own_url = own_url(&host);
-        if let (Some(key), Ok(url)) = (host.ready.fingerprint.as_deref().and_then(|f| f.parse().ok()), own_url.parse()) {
+        if let (Some(key), Ok(url)) = (
+            host.ready.fingerprint.as_deref().and_then(|f| f.parse().ok()),
+            own_url.parse(),
+        ) {
             self.pins.accept(&url, key);
         }
         self.show_host(&host, false);
         *self.host.lock().await = Some(host);
         self.watch_host();
         drop(busy);
-        self.sign_in(SignIn { server: own_url, user: options.admin_user, password: options.admin_password }).await
+        self.sign_in(SignIn {
+            server: own_url,
+            user: options.admin_user,
+            password: options.admin_password,
+        })
+        .await
     }
 
     /// Stops hosting; everyone in calls here is told.
@@ -111,7 +132,13 @@ impl Shell {
     fn show_host(&self, host: &Host, trial: bool) {
         let url = shown_url(host);
         let fingerprint = host.ready.fingerprint.clone();
-        self.update(|m| m.hosting = Some(HostingView { url, fingerprint, trial }));
+        self.update(|m| {
+            m.hosting = Some(HostingView {
+                url,
+                fingerprint,
+                trial,
+            })
+        });
     }
 
     /// Notices when the server's process ends by itself.
@@ -125,7 +152,10 @@ impl Shell {
                 if running.has_ended() {
                     *host = None;
                     shell.update(|m| m.hosting = None);
-                    shell.toast("The call server on this computer stopped. Start hosting again; server.log says why.", true);
+                    shell.toast(
+                        "The call server on this computer stopped. Start hosting again; server.log says why.",
+                        true,
+                    );
                     return;
                 }
             }

@@ -56,8 +56,6 @@ pub struct HostPlan {
 pub struct Ready {
     /// Its URL.
     pub url: Url,
-    /// Its media port.
-    pub media_port: u16,
     /// SHA-256 of the certificate's key, where TLS is on.
     #[serde(default)]
     pub fingerprint: Option<String>,
@@ -76,7 +74,10 @@ pub struct Host {
 impl Host {
     /// Starts a server with a throw-away folder and the demo accounts, on loopback.
     pub async fn start_trial() -> Result<Self, HostError> {
-        let folder = tempfile::Builder::new().prefix("confab-trial-").tempdir().map_err(HostError::Folder)?;
+        let folder = tempfile::Builder::new()
+            .prefix("confab-trial-")
+            .tempdir()
+            .map_err(HostError::Folder)?;
         let plan = HostPlan {
             listen: "127.0.0.1:0".into(),
             media_port: 0,
@@ -95,9 +96,15 @@ impl Host {
         let mut child = command(plan).spawn().map_err(HostError::Spawn)?;
         let mut stdin = child.stdin.take();
         if let (Some(stdin), Some((_, password))) = (stdin.as_mut(), &plan.administrator) {
-            stdin.write_all(format!("{}\n", password.expose()).as_bytes()).await.map_err(HostError::Spawn)?;
+            stdin
+                .write_all(format!("{}\n", password.expose()).as_bytes())
+                .await
+                .map_err(HostError::Spawn)?;
         }
-        let stdout = child.stdout.take().ok_or_else(|| HostError::Ended("no output".into()))?;
+        let stdout = child
+            .stdout
+            .take()
+            .ok_or_else(|| HostError::Ended("no output".into()))?;
         let mut lines = BufReader::new(stdout).lines();
         let ready = tokio::time::timeout(START_TIME, async {
             while let Ok(Some(line)) = lines.next_line().await {
@@ -111,7 +118,12 @@ impl Host {
         .await
         .map_err(|_| HostError::TooSlow)??;
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Self { child, stdin, ready, _folder: None })
+        Ok(Self {
+            child,
+            stdin,
+            ready,
+            _folder: None,
+        })
     }
 
     /// Whether the process ended by itself (a crash).
@@ -133,7 +145,14 @@ fn command(plan: &HostPlan) -> Command {
     let mut command = Command::new(exe);
     command
         .arg("--serve")
-        .args(["serve", "--listen", &plan.listen, "--media-port", &plan.media_port.to_string(), "--exit-with-stdin"])
+        .args([
+            "serve",
+            "--listen",
+            &plan.listen,
+            "--media-port",
+            &plan.media_port.to_string(),
+            "--exit-with-stdin",
+        ])
         .arg("--data")
         .arg(&plan.data)
         .stdin(Stdio::piped())

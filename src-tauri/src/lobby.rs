@@ -50,7 +50,9 @@ impl Lobby {
     /// As it was left last time; the command line wins.
     pub fn new(settings: &Settings, args: &Args) -> Self {
         let or = |given: &Option<String>, kept: &str, first: &str| {
-            given.clone().unwrap_or_else(|| if kept.is_empty() { first } else { kept }.to_owned())
+            given
+                .clone()
+                .unwrap_or_else(|| if kept.is_empty() { first } else { kept }.to_owned())
         };
         let menu = |given: &Option<String>, kept: &Option<String>| DeviceMenu {
             devices: Vec::new(),
@@ -97,10 +99,17 @@ impl Lobby {
 
     /// The camera to open. The hue of a test pattern follows from the nickname.
     pub fn camera_spec(&self) -> VideoSourceSpec {
-        let Some(chosen) = &self.cameras.chosen else { return VideoSourceSpec::Camera(None) };
+        let Some(chosen) = &self.cameras.chosen else {
+            return VideoSourceSpec::Camera(None);
+        };
         let (width, height) = self.quality.size();
         if chosen == TEST_CAMERA {
-            return VideoSourceSpec::TestPattern { width, height, fps: 30, hue: hue_of(&self.nickname) };
+            return VideoSourceSpec::TestPattern {
+                width,
+                height,
+                fps: 30,
+                hue: hue_of(&self.nickname),
+            };
         }
         args::camera(chosen, hue_of(&self.nickname)).unwrap_or(VideoSourceSpec::Camera(None))
     }
@@ -138,16 +147,33 @@ pub fn parse_quality(text: &str) -> Option<CameraQuality> {
 
 /// A steady colour for a name (FNV-1a, folded to degrees).
 pub fn hue_of(name: &str) -> u16 {
-    let hash = name.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
+    let hash = name
+        .bytes()
+        .fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
     u16::try_from(hash % 360).unwrap_or_default()
 }
 
 /// The devices of a kind, with the command line's source among them.
 fn fill_menu(menu: &mut DeviceMenu, found: &[DeviceInfo], kind: DeviceKind) {
-    menu.devices = found.iter().map(|d| DeviceView { id: d.id.clone(), label: d.label.clone() }).collect();
-    let named_source = menu.chosen.as_ref().filter(|c| c.starts_with("test-") || c.starts_with("voice-") || c.contains('.'));
+    menu.devices = found
+        .iter()
+        .map(|d| DeviceView {
+            id: d.id.clone(),
+            label: d.label.clone(),
+        })
+        .collect();
+    let named_source = menu
+        .chosen
+        .as_ref()
+        .filter(|c| c.starts_with("test-") || c.starts_with("voice-") || c.contains('.'));
     if let Some(source) = named_source.filter(|c| !menu.devices.iter().any(|d| d.id == **c)) {
-        menu.devices.insert(0, DeviceView { id: source.clone(), label: source_label(source) });
+        menu.devices.insert(
+            0,
+            DeviceView {
+                id: source.clone(),
+                label: source_label(source),
+            },
+        );
     }
     if menu.devices.is_empty() {
         menu.problem = Some(format!("No {kind} was found. Connect one, or join without."));
@@ -254,7 +280,9 @@ impl Shell {
         self.spawn(async move {
             loop {
                 let found = tokio::task::spawn_blocking(find_devices).await;
-                let Ok((cameras, microphones, speakers)) = found else { return };
+                let Ok((cameras, microphones, speakers)) = found else {
+                    return;
+                };
                 shell.update(|m| {
                     fill_menu(&mut m.lobby.cameras, &cameras, DeviceKind::Camera);
                     fill_menu(&mut m.lobby.microphones, &microphones, DeviceKind::Microphone);
@@ -270,14 +298,17 @@ impl Shell {
 
     /// Times the way to the server and back.
     fn measure_network(&self) {
-        let Some(manager) = self.read(|m| m.session.as_ref().map(|s| s.manager.clone())) else { return };
+        let Some(manager) = self.read(|m| m.session.as_ref().map(|s| s.manager.clone())) else {
+            return;
+        };
         let shell = self.clone();
         self.spawn(async move {
             let mut best = Duration::MAX;
             for _ in 0..3 {
                 let start = Instant::now();
-                let answer: Result<confab_wire::rest::SessionInfo, _> =
-                    manager.request::<(), _>(reqwest::Method::GET, "/api-login/session", None).await;
+                let answer: Result<confab_wire::rest::SessionInfo, _> = manager
+                    .request::<(), _>(reqwest::Method::GET, "/api-login/session", None)
+                    .await;
                 if answer.is_ok() {
                     best = best.min(start.elapsed());
                 }
@@ -293,7 +324,10 @@ impl Shell {
         let (camera, microphone) = self.read(|m| {
             let sends = !m.watch_only() && m.screen == Screen::Lobby;
             let camera = (sends && m.lobby.camera_on).then(|| m.lobby.camera_spec());
-            (camera, (sends && m.lobby.microphone_on).then(|| m.lobby.microphone_spec()))
+            (
+                camera,
+                (sends && m.lobby.microphone_on).then(|| m.lobby.microphone_spec()),
+            )
         });
         let stop = tokio_util::sync::CancellationToken::new();
         let wish = self.read(|m| m.lobby.quality.size());
@@ -303,11 +337,13 @@ impl Shell {
         });
         if let Some(spec) = camera {
             let (shell, stop) = (self.clone(), stop.clone());
-            self.runtime.spawn_blocking(move || crate::preview::camera(&shell, &spec, wish, &stop));
+            self.runtime
+                .spawn_blocking(move || crate::preview::camera(&shell, &spec, wish, &stop));
         }
         if let Some(spec) = microphone {
             let shell = self.clone();
-            self.runtime.spawn_blocking(move || crate::preview::microphone(&shell, &spec, &stop));
+            self.runtime
+                .spawn_blocking(move || crate::preview::microphone(&shell, &spec, &stop));
         }
     }
 
@@ -334,11 +370,20 @@ fn network_view(round_trip: Duration) -> NetworkView {
     let ms = round_trip.as_millis();
     let (verdict, reason) = match ms {
         0..150 => ("good", format!("The server answers in {ms} ms")),
-        150..400 => ("fair", format!("The server takes {ms} ms to answer; talk may lag a little")),
+        150..400 => (
+            "fair",
+            format!("The server takes {ms} ms to answer; talk may lag a little"),
+        ),
         _ if round_trip == Duration::MAX => ("poor", "The server does not answer".into()),
-        _ => ("poor", format!("The server takes {ms} ms to answer; expect people to talk over each other")),
+        _ => (
+            "poor",
+            format!("The server takes {ms} ms to answer; expect people to talk over each other"),
+        ),
     };
-    NetworkView { verdict: verdict.into(), reason }
+    NetworkView {
+        verdict: verdict.into(),
+        reason,
+    }
 }
 
 #[cfg(test)]
@@ -347,14 +392,27 @@ mod tests {
 
     #[test]
     fn no_device_leaves_a_problem_and_a_next_step() {
-        let mut menu = DeviceMenu { devices: vec![], chosen: None, problem: None, switching: false };
+        let mut menu = DeviceMenu {
+            devices: vec![],
+            chosen: None,
+            problem: None,
+            switching: false,
+        };
         fill_menu(&mut menu, &[], DeviceKind::Camera);
-        assert_eq!(menu.problem.as_deref(), Some("No camera was found. Connect one, or join without."));
+        assert_eq!(
+            menu.problem.as_deref(),
+            Some("No camera was found. Connect one, or join without.")
+        );
     }
 
     #[test]
     fn a_source_of_the_command_line_stands_in_the_menu() {
-        let mut menu = DeviceMenu { devices: vec![], chosen: Some("test-tone:880".into()), problem: None, switching: false };
+        let mut menu = DeviceMenu {
+            devices: vec![],
+            chosen: Some("test-tone:880".into()),
+            problem: None,
+            switching: false,
+        };
         fill_menu(&mut menu, &[], DeviceKind::Microphone);
         assert_eq!(menu.devices[0].label, "Test tone");
         assert!(menu.problem.is_none());
@@ -362,7 +420,10 @@ mod tests {
 
     #[test]
     fn the_network_verdict_comes_with_its_reason() {
-        assert_eq!(network_view(Duration::from_millis(20)).reason, "The server answers in 20 ms");
+        assert_eq!(
+            network_view(Duration::from_millis(20)).reason,
+            "The server answers in 20 ms"
+        );
         assert_eq!(network_view(Duration::MAX).verdict, "poor");
     }
 }

@@ -102,7 +102,11 @@ impl Tiles for FrameHub {
 impl Model {
     /// At the start of the app.
     pub fn new(settings: Settings, lobby: Lobby) -> Self {
-        let screen = if settings.servers.is_empty() { Screen::Welcome } else { Screen::SignIn };
+        let screen = if settings.servers.is_empty() {
+            Screen::Welcome
+        } else {
+            Screen::SignIn
+        };
         Self {
             settings,
             screen,
@@ -142,7 +146,13 @@ impl Model {
         let preview = self.lobby.previewing().then(|| {
             let own = VideoKey::Own(TrackSource::Camera);
             let (key, (width, height)) = hub.tile(&own);
-            VideoTile { key, width, height, mirror: true, stalled: width == 0 }
+            VideoTile {
+                key,
+                width,
+                height,
+                mirror: true,
+                stalled: width == 0,
+            }
         });
         LobbyView {
             room: self.lobby.room.clone(),
@@ -175,7 +185,11 @@ impl Model {
             cameras: self.lobby.cameras.clone(),
             microphones: self.lobby.microphones.clone(),
             speakers: self.lobby.speakers.clone(),
-            watch_only: if connecting { self.watch_only() } else { snapshot.may_publish.is_empty() },
+            watch_only: if connecting {
+                self.watch_only()
+            } else {
+                snapshot.may_publish.is_empty()
+            },
             moderator: false,
             speaking_while_muted: snapshot.speaking_while_muted,
             chat: call.extras.chat[call.extras.chat.len().saturating_sub(SHOWN_CHAT)..].to_vec(),

@@ -38,7 +38,9 @@ pub fn theme_script() -> &'static str {
 pub fn notify(title: &str, text: &str) {
     #[cfg(target_os = "linux")]
     {
-        let _ = std::process::Command::new("notify-send").args(["--app-name=Confab", title, text]).spawn();
+        let _ = std::process::Command::new("notify-send")
+            .args(["--app-name=Confab", title, text])
+            .spawn();
     }
     tracing::info!(title, text, "notice");
 }
@@ -63,7 +65,10 @@ mod linux {
         }
         let Ok(program) = std::env::current_exe() else { return };
         let mut again = std::process::Command::new(program);
-        again.args(std::env::args_os().skip(1)).env(DONE, "done").env_remove("PULSE_RUNTIME_PATH");
+        again
+            .args(std::env::args_os().skip(1))
+            .env(DONE, "done")
+            .env_remove("PULSE_RUNTIME_PATH");
         if no_gpu {
             again.env("WEBKIT_DISABLE_DMABUF_RENDERER", "1");
         }
@@ -76,7 +81,12 @@ impl Shell {
     /// Puts text on the clipboard.
     pub fn copy_text(&self, text: String) -> Answer<()> {
         use tauri_plugin_clipboard_manager::ClipboardExt as _;
-        let failed = || UiError::new("clipboard", "the clipboard cannot be used; select the text and copy it by hand");
+        let failed = || {
+            UiError::new(
+                "clipboard",
+                "the clipboard cannot be used; select the text and copy it by hand",
+            )
+        };
         let app = self.app().ok_or_else(failed)?;
         app.clipboard().write_text(text).map_err(|error| {
             tracing::warn!(%error, "clipboard");
@@ -87,7 +97,10 @@ impl Shell {
     /// Version, system and state, without secrets.
     pub fn diagnostics(&self) -> String {
         let state = self.state();
-        let call = state.call.as_ref().map(|c| format!("{:?}, {} people", c.phase, c.people.len()));
+        let call = state
+            .call
+            .as_ref()
+            .map(|c| format!("{:?}, {} people", c.phase, c.people.len()));
         let problems: Vec<_> = [&state.lobby.cameras, &state.lobby.microphones, &state.lobby.speakers]
             .into_iter()
             .filter_map(|menu| menu.problem.clone())
@@ -101,7 +114,11 @@ impl Shell {
             state.session.is_some(),
             state.hosting.is_some(),
             call.as_deref().unwrap_or("none"),
-            if problems.is_empty() { "no problems".to_owned() } else { problems.join(" ") },
+            if problems.is_empty() {
+                "no problems".to_owned()
+            } else {
+                problems.join(" ")
+            },
         )
     }
 }

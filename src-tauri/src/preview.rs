@@ -28,7 +28,11 @@ pub fn camera(shell: &Shell, spec: &VideoSourceSpec, (width, height): (u32, u32)
         return;
     }
     let slot = FrameSlot::new();
-    let wish = CaptureWish { width, height, fps: PREVIEW_FPS };
+    let wish = CaptureWish {
+        width,
+        height,
+        fps: PREVIEW_FPS,
+    };
     let problem_shell = shell.clone();
     let events: video::DeviceEvents = std::sync::Arc::new(move |event| {
         let problem = match event {
@@ -47,7 +51,9 @@ pub fn camera(shell: &Shell, spec: &VideoSourceSpec, (width, height): (u32, u32)
     let own = VideoKey::Own(TrackSource::Camera);
     let mut size = (0, 0);
     while !stop.is_cancelled() {
-        let SlotWait::Frame(frame) = slot.wait(Duration::from_millis(200)) else { continue };
+        let SlotWait::Frame(frame) = slot.wait(Duration::from_millis(200)) else {
+            continue;
+        };
         let new_size = (frame.width, frame.height);
         shell.hub.frame(&own, frame);
         if size != new_size {
@@ -84,7 +90,9 @@ pub fn microphone(shell: &Shell, spec: &AudioSourceSpec, stop: &CancellationToke
 impl Shell {
     /// Plays two notes on the chosen speaker.
     pub async fn test_speaker(&self) -> Answer<()> {
-        let SpeakerSpec::Device(id) = self.read(|m| m.lobby.speaker_spec()) else { return Ok(()) };
+        let SpeakerSpec::Device(id) = self.read(|m| m.lobby.speaker_spec()) else {
+            return Ok(());
+        };
         let played = tokio::task::spawn_blocking(move || play_notes(id)).await;
         let problem = match played {
             Ok(Ok(())) => None,
@@ -106,8 +114,12 @@ fn play_notes(speaker: Option<String>) -> Result<(), String> {
     let start = Instant::now();
     for packet in 0..NOTE_PACKETS * 2 {
         let hz = NOTES_HZ[usize::from(packet / NOTE_PACKETS)];
-        let data = encoder.encode(&note(hz, packet % NOTE_PACKETS)).map_err(|e| e.to_string())?;
-        std::thread::sleep((start + Duration::from_millis(20) * u32::from(packet)).saturating_duration_since(Instant::now()));
+        let data = encoder
+            .encode(&note(hz, packet % NOTE_PACKETS))
+            .map_err(|e| e.to_string())?;
+        std::thread::sleep(
+            (start + Duration::from_millis(20) * u32::from(packet)).saturating_duration_since(Instant::now()),
+        );
         stream.push(MediaPacket {
             sequence: packet,
             timestamp: u32::from(packet) * 960,

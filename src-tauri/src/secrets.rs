@@ -23,7 +23,11 @@ impl SecretStore {
     /// different folders keep apart.
     pub fn open(folder: &Path) -> Self {
         let in_file = keyring::Entry::store_status().is_err();
-        Self { file: folder.join("secrets.json"), folder: folder.display().to_string(), in_file }
+        Self {
+            file: folder.join("secrets.json"),
+            folder: folder.display().to_string(),
+            in_file,
+        }
     }
 
     /// Secrets lie in a file for want of a keychain.
@@ -71,7 +75,10 @@ impl SecretStore {
     }
 
     fn read_file(&self) -> BTreeMap<String, Secret> {
-        std::fs::read(&self.file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+        std::fs::read(&self.file)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default()
     }
 
     fn write_file(&self, all: &BTreeMap<String, Secret>) -> io::Result<()> {
@@ -93,7 +100,11 @@ mod tests {
     #[test]
     fn the_fallback_file_is_readable_by_its_owner_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let mut store = SecretStore { file: folder.path().join("secrets.json"), folder: String::new(), in_file: true };
+        let mut store = SecretStore {
+            file: folder.path().join("secrets.json"),
+            folder: String::new(),
+            in_file: true,
+        };
         store.set("https://a ada", &Secret::new("token")).unwrap();
         assert_eq!(store.get("https://a ada"), Some(Secret::new("token")));
         #[cfg(unix)]

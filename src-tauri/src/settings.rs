@@ -54,7 +54,9 @@ impl SettingsFile {
 
     /// Reads it; a missing or broken file gives the defaults (a broken one is kept beside as `.broken`).
     pub fn load(&self) -> Settings {
-        let Ok(text) = std::fs::read_to_string(&self.0) else { return Settings::default() };
+        let Ok(text) = std::fs::read_to_string(&self.0) else {
+            return Settings::default();
+        };
         serde_json::from_str(&text).unwrap_or_else(|error| {
             tracing::warn!(%error, "the settings file is broken; starting with defaults");
             let _ = std::fs::rename(&self.0, self.0.with_extension("broken"));
@@ -74,7 +76,13 @@ impl Settings {
     /// Puts a server first.
     pub fn remember_server(&mut self, url: &str, user: &str) {
         self.servers.retain(|s| s.url != url);
-        self.servers.insert(0, KnownServer { url: url.to_owned(), user: Some(user.to_owned()) });
+        self.servers.insert(
+            0,
+            KnownServer {
+                url: url.to_owned(),
+                user: Some(user.to_owned()),
+            },
+        );
         self.servers.truncate(MAX_SERVERS);
     }
 }

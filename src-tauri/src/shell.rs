@@ -75,7 +75,10 @@ impl Shell {
         for (authority, key) in &settings.pins {
             match key.parse::<Fingerprint>() {
                 Ok(key) => pins.insert(authority.clone(), key),
-                Err(_) => tracing::warn!(authority, "a kept fingerprint cannot be read; it will be asked for again"),
+                Err(_) => tracing::warn!(
+                    authority,
+                    "a kept fingerprint cannot be read; it will be asked for again"
+                ),
             }
         }
         let lobby = Lobby::new(&settings, &args);
@@ -103,7 +106,12 @@ impl Shell {
         F: Future<Output = ()> + Send + 'static,
     {
         let stop = self.stop.clone();
-        self.tasks.spawn_on(async move { stop.run_until_cancelled(future).await; }, &self.runtime);
+        self.tasks.spawn_on(
+            async move {
+                stop.run_until_cancelled(future).await;
+            },
+            &self.runtime,
+        );
     }
 
     /// Runs an action of a command on the calls' runtime.
@@ -114,7 +122,10 @@ impl Shell {
     {
         self.runtime.spawn(future).await.unwrap_or_else(|fault| {
             tracing::error!(%fault, "a command failed");
-            Err(UiError::new("internal", "something went wrong inside the app; try again"))
+            Err(UiError::new(
+                "internal",
+                "something went wrong inside the app; try again",
+            ))
         })
     }
 
@@ -154,7 +165,10 @@ impl Shell {
     /// Marks a long action; a second one of any kind is refused while it runs.
     pub fn begin(&self, what: Busy) -> Answer<BusyGuard> {
         self.update(|m| match m.busy {
-            Some(_) => Err(UiError::new("busy", "something else is still running; wait a moment and try again")),
+            Some(_) => Err(UiError::new(
+                "busy",
+                "something else is still running; wait a moment and try again",
+            )),
             None => {
                 m.busy = Some(what);
                 Ok(BusyGuard(self.clone()))
@@ -165,7 +179,11 @@ impl Shell {
     /// Shows a short notice.
     pub fn toast(&self, text: impl Into<String>, error: bool) {
         let kind = if error { "error" } else { "info" };
-        let toast = Toast { text: text.into(), kind: kind.into(), action: None };
+        let toast = Toast {
+            text: text.into(),
+            kind: kind.into(),
+            action: None,
+        };
         if let Some(app) = self.app.get() {
             let _ = app.emit("toast", toast);
         }
@@ -194,7 +212,9 @@ impl Shell {
     pub async fn frames(&self) -> Option<&FrameSocket> {
         let open = async {
             let socket = FrameSocket::listen(self.hub.clone(), self.stop.child_token()).await;
-            socket.inspect_err(|error| tracing::warn!(%error, "no frame socket; frames go by invoke")).ok()
+            socket
+                .inspect_err(|error| tracing::warn!(%error, "no frame socket; frames go by invoke"))
+                .ok()
         };
         self.frames.get_or_init(|| open).await.as_ref()
     }
@@ -211,5 +231,8 @@ impl Drop for BusyGuard {
 
 /// Now, in ms since 1970, as JavaScript counts.
 pub fn now_ms() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map(|d| d.as_secs_f64() * 1000.0).unwrap_or_default()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map(|d| d.as_secs_f64() * 1000.0)
+        .unwrap_or_default()
 }

@@ -41,14 +41,19 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
 fn open(args: Args) -> anyhow::Result<()> {
     // One provider of cryptography for every TLS connection of the process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("confab-call").build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("confab-call")
+        .build()?;
     let own_folder = args.data.is_some();
     let data = args.data.clone().unwrap_or_else(default_data);
     let shell = Shell::open(args, data, runtime.handle().clone())?;
     let mut builder = tauri::Builder::default().plugin(tauri_plugin_clipboard_manager::init());
     if !own_folder {
         // A window with a folder of its own is an instance of its own (testers, a second user).
-        builder = builder.plugin(tauri_plugin_single_instance::init(|app, _args, _folder| tray::show_window(app)));
+        builder = builder.plugin(tauri_plugin_single_instance::init(|app, _args, _folder| {
+            tray::show_window(app)
+        }));
     }
     let for_setup = shell.clone();
     let app = builder
@@ -131,7 +136,9 @@ fn default_data() -> PathBuf {
     #[cfg(windows)]
     let base = std::env::var_os("APPDATA").map(PathBuf::from).unwrap_or_else(home);
     #[cfg(not(any(target_os = "macos", windows)))]
-    let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).unwrap_or_else(|| home().join(".local/share"));
+    let base = std::env::var_os("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| home().join(".local/share"));
     base.join("confab")
 }
 
@@ -149,12 +156,22 @@ impl Shell {
             let user = args.user.clone();
             self.update(|m| {
                 m.settings.servers.retain(|s| s.url != server);
-                m.settings.servers.insert(0, crate::dto::KnownServer { url: server.clone(), user: user.clone() });
+                m.settings.servers.insert(
+                    0,
+                    crate::dto::KnownServer {
+                        url: server.clone(),
+                        user: user.clone(),
+                    },
+                );
                 m.screen = crate::dto::Screen::SignIn;
             });
             let password = std::env::var("CONFAB_PASSWORD").ok().map(Secret::new);
             if let (Some(user), Some(password)) = (user, password) {
-                let form = SignIn { server, user, password: password.expose().to_owned() };
+                let form = SignIn {
+                    server,
+                    user,
+                    password: password.expose().to_owned(),
+                };
                 match self.sign_in(form).await {
                     Ok(()) if args.join => self.join_as_asked().await,
                     Ok(()) => {}
@@ -182,7 +199,10 @@ impl Shell {
         }
         if !self.read(|m| m.settings.tray_notice_shown) {
             self.remember(|s| s.tray_notice_shown = true);
-            platform::notify("The call goes on", "Confab is in the tray. Open it or leave the call from there.");
+            platform::notify(
+                "The call goes on",
+                "Confab is in the tray. Open it or leave the call from there.",
+            );
         }
         true
     }

@@ -25,7 +25,11 @@ impl Minutes {
             Some("good") => 0.8,
             _ => 1.0,
         };
-        self.worst = if self.seconds == 0 { level } else { self.worst.min(level) };
+        self.worst = if self.seconds == 0 {
+            level
+        } else {
+            self.worst.min(level)
+        };
         self.sum += level;
         self.seconds += 1;
         if self.seconds == 60 {
@@ -43,7 +47,10 @@ impl Minutes {
             l if l < 0.75 || self.worst < 0.5 => "fair",
             _ => "good",
         };
-        self.done.push(MinuteView { quality: quality.into(), level });
+        self.done.push(MinuteView {
+            quality: quality.into(),
+            level,
+        });
         (self.seconds, self.sum) = (0, 0.0);
     }
 
@@ -104,7 +111,10 @@ mod tests {
         (0..60).for_each(|_| minutes.tick(Some("excellent")));
         (0..60).for_each(|_| minutes.tick(Some("poor")));
         let minutes = minutes.finish();
-        assert_eq!(minutes.iter().map(|m| m.quality.as_str()).collect::<Vec<_>>(), ["good", "poor"]);
+        assert_eq!(
+            minutes.iter().map(|m| m.quality.as_str()).collect::<Vec<_>>(),
+            ["good", "poor"]
+        );
         assert_eq!(verdict(&minutes), "Mostly good, with one poor minute");
     }
 }

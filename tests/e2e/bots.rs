@@ -10,14 +10,27 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// The figures of the received tracks of a kind (`video` or `audio`) in a report.
 pub fn received<'a>(report: &'a Value, kind: &str) -> Vec<&'a Value> {
     let tracks = report["received"].as_array().map(Vec::as_slice).unwrap_or_default();
-    tracks.iter().map(|t| &t[kind]).filter(|figures| !figures.is_null()).collect()
+    tracks
+        .iter()
+        .map(|t| &t[kind])
+        .filter(|figures| !figures.is_null())
+        .collect()
 }
 
 #[tokio::test]
 async fn two_bots_see_and_hear_each_other() -> anyhow::Result<()> {
     let server = CallServer::start()?;
     let flags = |tone: &'static str| {
-        ["--publish", "camera,microphone", "--camera", "test-pattern:640x480@30", "--microphone", tone, "--duration", "8"]
+        [
+            "--publish",
+            "camera,microphone",
+            "--camera",
+            "test-pattern:640x480@30",
+            "--microphone",
+            tone,
+            "--duration",
+            "8",
+        ]
     };
     let one = Bot::join(&server, "publisher1", "bots", &flags("test-tone:440"))?;
     let two = Bot::join(&server, "publisher2", "bots", &flags("test-tone:880"))?;
@@ -41,7 +54,10 @@ async fn a_subscriber_that_publishes_anyway_is_refused_and_nobody_receives_a_pac
     let other = Bot::join(&server, "publisher1", "watch", &watching)?;
     let subscriber = Bot::join(&server, "subscriber", "watch", &sending)?;
     let (subscriber, other) = (subscriber.finish(PATIENCE).await?, other.finish(PATIENCE).await?);
-    assert!(received(&other, "video").is_empty() && received(&other, "audio").is_empty(), "{other:#}");
+    assert!(
+        received(&other, "video").is_empty() && received(&other, "audio").is_empty(),
+        "{other:#}"
+    );
     assert_eq!(subscriber["publishRefused"], Value::Bool(true), "{subscriber:#}");
     Ok(())
 }

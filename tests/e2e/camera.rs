@@ -8,7 +8,11 @@ fn the_camera_module_captures_encodes_and_survives_unplugging() -> anyhow::Resul
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/camera-vm");
     let output = Command::new(script).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    anyhow::ensure!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    anyhow::ensure!(
+        output.status.success(),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     println!("{text}");
     Ok(())
 }

@@ -11,12 +11,24 @@ use crate::bots::received;
 use crate::windows::{increasing, timecodes};
 
 const SOON: Duration = Duration::from_secs(20);
-const BOT: [&str; 6] = ["--camera", "test-pattern:640x480@30", "--microphone", "test-tone:440", "--duration", "25"];
+const BOT: [&str; 6] = [
+    "--camera",
+    "test-pattern:640x480@30",
+    "--microphone",
+    "test-tone:440",
+    "--duration",
+    "25",
+];
 
 /// The browser decodes the bot's picture and hears its tone.
 async fn browser_sees_and_hears(browser: &Browser, name: &str) -> anyhow::Result<()> {
     let identity = wait_for("the bot in the browser", SOON, async || {
-        Ok(browser.others().await?.into_iter().find(|(_, n)| n == name).map(|(identity, _)| identity))
+        Ok(browser
+            .others()
+            .await?
+            .into_iter()
+            .find(|(_, n)| n == name)
+            .map(|(identity, _)| identity))
     })
     .await?;
     wait_for("the bot's picture", SOON, async || {
@@ -29,7 +41,9 @@ async fn browser_sees_and_hears(browser: &Browser, name: &str) -> anyhow::Result
     assert!(codes.len() > 30 && increasing(&codes), "{codes:?}");
     wait_for("the bot's tone", SOON, async || {
         let heard = browser.listen(&identity).await?;
-        Ok(heard.filter(|(hz, db)| (hz - 440.0).abs() < 15.0 && *db > -60.0).map(drop))
+        Ok(heard
+            .filter(|(hz, db)| (hz - 440.0).abs() < 15.0 && *db > -60.0)
+            .map(drop))
     })
     .await
 }
@@ -47,9 +61,19 @@ fn bot_saw_and_heard(report: &serde_json::Value) {
 async fn livekit_client_and_the_bot_see_and_hear_each_other_on_our_server() -> anyhow::Result<()> {
     let server = CallServer::start()?;
     let bot = Bot::join(&server, "publisher1", "strangers", &BOT)?;
-    let answer = server.sign_in("publisher2").await?.room_token("strangers", "Browser").await?;
+    let answer = server
+        .sign_in("publisher2")
+        .await?
+        .room_token("strangers", "Browser")
+        .await?;
     let browser = Browser::open().await?;
-    browser.join(answer["url"].as_str().unwrap_or_default(), answer["1"].as_str().unwrap_or_default(), true).await?;
+    browser
+        .join(
+            answer["url"].as_str().unwrap_or_default(),
+            answer["1"].as_str().unwrap_or_default(),
+            true,
+        )
+        .await?;
     browser_sees_and_hears(&browser, "publisher1").await?;
     bot_saw_and_heard(&bot.finish(Duration::from_secs(60)).await?);
     browser.close().await
@@ -57,7 +81,9 @@ async fn livekit_client_and_the_bot_see_and_hear_each_other_on_our_server() -> a
 
 /// A token as livekit-server's development mode takes it.
 fn reference_token(identity: &str, room: &str) -> anyhow::Result<String> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)?
+        .as_secs();
     let claims = Claims {
         iss: "devkey".into(),
         sub: identity.into(),
@@ -96,7 +122,9 @@ async fn the_bot_and_livekit_client_meet_on_livekit_server() -> anyhow::Result<(
     flags.extend(BOT);
     let bot = Bot::start(&flags, "", folder.path())?;
     let browser = Browser::open().await?;
-    browser.join(url, &reference_token("browser", "reference")?, true).await?;
+    browser
+        .join(url, &reference_token("browser", "reference")?, true)
+        .await?;
     browser_sees_and_hears(&browser, "bot").await?;
     bot_saw_and_heard(&bot.finish(Duration::from_secs(60)).await?);
     browser.close().await

@@ -31,7 +31,13 @@ pub fn increasing(codes: &[u32]) -> bool {
 }
 
 /// A window, signed in and in the room.
-async fn join(desktop: &Desktop, server: &CallServer, user: &str, room: &str, sources: &[&str]) -> anyhow::Result<Window> {
+async fn join(
+    desktop: &Desktop,
+    server: &CallServer,
+    user: &str,
+    room: &str,
+    sources: &[&str],
+) -> anyhow::Result<Window> {
     let data = desktop.folder().join(format!("data-{user}"));
     let data = data.display().to_string();
     let mut args = vec!["--data", &data, "--server", &server.url];
@@ -45,7 +51,12 @@ async fn join(desktop: &Desktop, server: &CallServer, user: &str, room: &str, so
 /// The sid of the tile with this user name.
 async fn sid_of(window: &Window, user: &str) -> anyhow::Result<String> {
     wait_for(&format!("the tile of {user}"), SOON, async || {
-        Ok(window.tiles().await?.into_iter().find(|t| t.user == user).map(|t| t.sid))
+        Ok(window
+            .tiles()
+            .await?
+            .into_iter()
+            .find(|t| t.user == user)
+            .map(|t| t.sid))
     })
     .await
 }
@@ -82,9 +93,32 @@ async fn two_windows_see_and_hear_each_other() -> anyhow::Result<()> {
     let server = CallServer::start()?;
     // One takes its sound from the sound server's microphone, the other from a test tone.
     let wav = desktop.folder().join("tone.wav");
-    desktop.run("sox", &["-n", "-r", "48000", "-c", "1", &wav.display().to_string(), "synth", "20", "sine", "1000", "gain", "-9"])?;
+    desktop.run(
+        "sox",
+        &[
+            "-n",
+            "-r",
+            "48000",
+            "-c",
+            "1",
+            &wav.display().to_string(),
+            "synth",
+            "20",
+            "sine",
+            "1000",
+            "gain",
+            "-9",
+        ],
+    )?;
     let _speech = desktop.speak(&wav)?;
-    let one = join(&desktop, &server, "publisher1", "pair", &["--camera", "test-pattern:640x480@30"]).await?;
+    let one = join(
+        &desktop,
+        &server,
+        "publisher1",
+        "pair",
+        &["--camera", "test-pattern:640x480@30"],
+    )
+    .await?;
     let sources = ["--camera", "test-pattern:640x480@30", "--microphone", "test-tone:600"];
     let two = join(&second, &server, "publisher2", "pair", &sources).await?;
 
@@ -93,7 +127,10 @@ async fn two_windows_see_and_hear_each_other() -> anyhow::Result<()> {
     picture_of(&two, &other_of_two).await?;
     for (window, sid) in [(&one, &other_of_one), (&two, &other_of_two)] {
         let codes = timecodes(&window.watch(sid, 5.0).await?);
-        println!("{} different timecodes in 5 s", codes.iter().collect::<BTreeSet<_>>().len());
+        println!(
+            "{} different timecodes in 5 s",
+            codes.iter().collect::<BTreeSet<_>>().len()
+        );
         assert!(increasing(&codes), "{codes:?}");
         assert!(codes.iter().collect::<BTreeSet<_>>().len() >= 75, "{codes:?}");
     }
@@ -104,8 +141,14 @@ async fn two_windows_see_and_hear_each_other() -> anyhow::Result<()> {
     // Each hears the other and never itself.
     let heard_by_one = desktop.listen("spk", 3.0)?;
     let heard_by_two = second.listen("spk", 3.0)?;
-    assert!(tone(&heard_by_one, 600.0) > 20.0 * tone(&heard_by_one, 1000.0), "one hears two, not itself");
-    assert!(tone(&heard_by_two, 1000.0) > 20.0 * tone(&heard_by_two, 600.0), "two hears one's microphone, not itself");
+    assert!(
+        tone(&heard_by_one, 600.0) > 20.0 * tone(&heard_by_one, 1000.0),
+        "one hears two, not itself"
+    );
+    assert!(
+        tone(&heard_by_two, 1000.0) > 20.0 * tone(&heard_by_two, 600.0),
+        "two hears one's microphone, not itself"
+    );
 
     toggles_show_on_the_other_side(&one, &two, &other_of_two).await?;
 
@@ -129,7 +172,13 @@ async fn forwarded(server: &CallServer) -> anyhow::Result<u64> {
             serde_json::Value::Array(items) => items.iter().map(sum).sum(),
             serde_json::Value::Object(fields) => fields
                 .iter()
-                .map(|(name, value)| if matches!(name.as_str(), "packets_out" | "packetsOut") { value.as_u64().unwrap_or(0) } else { sum(value) })
+                .map(|(name, value)| {
+                    if matches!(name.as_str(), "packets_out" | "packetsOut") {
+                        value.as_u64().unwrap_or(0)
+                    } else {
+                        sum(value)
+                    }
+                })
                 .sum(),
             _ => 0,
         }
@@ -147,7 +196,10 @@ async fn blocked_media_stops_and_comes_back(server: &CallServer, window: &Window
         })
         .await?;
         let before = forwarded(server).await?;
-        assert!(timecodes(&window.watch(sid, 1.5).await?).len() <= 1, "the picture stands");
+        assert!(
+            timecodes(&window.watch(sid, 1.5).await?).len() <= 1,
+            "the picture stands"
+        );
         let during = forwarded(server).await? - before;
         assert!(during < 30, "{during} packets were forwarded through a closed port");
     }
@@ -163,20 +215,29 @@ async fn blocked_media_stops_and_comes_back(server: &CallServer, window: &Window
 async fn names_are_on_the_tiles(window: &Window) -> anyhow::Result<()> {
     let tiles = window.tiles().await?;
     let other = tiles.iter().find(|t| !t.own).context("no other tile")?;
-    assert_eq!((other.nickname.as_str(), other.user.as_str()), ("Nick of publisher2", "publisher2"));
+    assert_eq!(
+        (other.nickname.as_str(), other.user.as_str()),
+        ("Nick of publisher2", "publisher2")
+    );
     let own = tiles.iter().find(|t| t.own).context("no own tile")?;
     assert_eq!(own.user, "publisher1");
     Ok(())
 }
 
 async fn toggles_show_on_the_other_side(one: &Window, two: &Window, one_as_seen_by_two: &str) -> anyhow::Result<()> {
-    for (toggle, attribute) in [("toggle-microphone", "data-microphone"), ("toggle-camera", "data-camera")] {
+    for (toggle, attribute) in [
+        ("toggle-microphone", "data-microphone"),
+        ("toggle-camera", "data-camera"),
+    ] {
         for expected in ["false", "true"] {
             one.click(toggle).await?;
             wait_for(&format!("{attribute}={expected} at the other side"), SOON, async || {
-                let script = "const [sid, name] = arguments; return [...document.querySelectorAll('[data-testid=\"tile\"]')]
+                let script =
+                    "const [sid, name] = arguments; return [...document.querySelectorAll('[data-testid=\"tile\"]')]
                     .find((t) => t.dataset.sid === sid)?.getAttribute(name) ?? null;";
-                let seen = two.script(script, vec![json!(one_as_seen_by_two), json!(attribute)]).await?;
+                let seen = two
+                    .script(script, vec![json!(one_as_seen_by_two), json!(attribute)])
+                    .await?;
                 Ok((seen == json!(expected)).then_some(()))
             })
             .await?;
@@ -199,7 +260,14 @@ async fn room_is_void(server: &CallServer, room: &str) -> anyhow::Result<()> {
 async fn a_subscriber_sees_both_and_cannot_publish() -> anyhow::Result<()> {
     let desktop = Desktop::start().await?;
     let server = CallServer::start()?;
-    let flags = ["--publish", "camera,microphone", "--camera", "test-pattern:640x480@20", "--duration", "60"];
+    let flags = [
+        "--publish",
+        "camera,microphone",
+        "--camera",
+        "test-pattern:640x480@20",
+        "--duration",
+        "60",
+    ];
     let _bots = [
         confab_tests::programs::Bot::join(&server, "publisher1", "watched", &flags)?,
         confab_tests::programs::Bot::join(&server, "publisher2", "watched", &flags)?,
@@ -210,7 +278,10 @@ async fn a_subscriber_sees_both_and_cannot_publish() -> anyhow::Result<()> {
         picture_of(&window, &sid).await?;
     }
     assert!(window.shows("watch-only-note").await?, "it is told that it watches");
-    assert!(!window.shows("toggle-microphone").await? && !window.shows("toggle-camera").await?, "no dead buttons");
+    assert!(
+        !window.shows("toggle-microphone").await? && !window.shows("toggle-camera").await?,
+        "no dead buttons"
+    );
     window.screenshot("subscriber").await?;
     window.close().await
 }
@@ -231,7 +302,12 @@ async fn failures_are_told_beside_the_field_and_the_app_goes_on() -> anyhow::Res
     let desktop = Desktop::start().await?;
     let server = CallServer::start()?;
     let data = desktop.folder().join("data");
-    let window = Window::open(&desktop, &app()?, &["--data", &data.display().to_string(), "--server", &server.url]).await?;
+    let window = Window::open(
+        &desktop,
+        &app()?,
+        &["--data", &data.display().to_string(), "--server", &server.url],
+    )
+    .await?;
     window.sign_in(&server.url, "publisher1", "wrong").await?;
     error_of(&window, "wrong_credentials").await?;
     window.sign_in("http://127.0.0.1:9", "publisher1", "pass").await?;

@@ -36,7 +36,11 @@ fn nft(rules: &str) -> anyhow::Result<()> {
     if !root {
         command.args(["-n", "nft"]);
     }
-    let mut child = command.args(["-f", "-"]).stdin(Stdio::piped()).spawn().context("nft cannot be run")?;
+    let mut child = command
+        .args(["-f", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("nft cannot be run")?;
     child.stdin.take().context("no input")?.write_all(rules.as_bytes())?;
     let status = child.wait()?;
     if !status.success() {

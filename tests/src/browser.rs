@@ -40,7 +40,9 @@ impl Browser {
             "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
             "--autoplay-policy=no-user-gesture-required", "--allow-loopback-in-peer-connection",
         ] } });
-        let Value::Object(capabilities) = capabilities else { bail!("not an object") };
+        let Value::Object(capabilities) = capabilities else {
+            bail!("not an object")
+        };
         let webdriver = format!("http://127.0.0.1:{port}");
         let client = wait_for("the browser", Duration::from_secs(20), async || {
             let mut builder = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
@@ -49,14 +51,22 @@ impl Browser {
         })
         .await?;
         client.goto(&address).await?;
-        Ok(Self { client, _driver: driver, _page: page, _folder: folder })
+        Ok(Self {
+            client,
+            _driver: driver,
+            _page: page,
+            _folder: folder,
+        })
     }
 
     /// Joins a room, and sends camera and tone if asked to.
     pub async fn join(&self, url: &str, token: &str, send: bool) -> anyhow::Result<()> {
         let script = "const [url, token, send, done] = arguments;
             join(url, token, send).then(done, (e) => done('failed: ' + e + ' ' + JSON.stringify(state.events)));";
-        let answer = self.client.execute_async(script, vec![json!(url), json!(token), json!(send)]).await?;
+        let answer = self
+            .client
+            .execute_async(script, vec![json!(url), json!(token), json!(send)])
+            .await?;
         if answer != json!("joined") {
             bail!("livekit-client: {answer}");
         }
@@ -73,18 +83,27 @@ impl Browser {
     /// Looks at a participant's picture.
     pub async fn watch(&self, identity: &str, seconds: f32) -> anyhow::Result<Vec<Look>> {
         let script = "const [identity, seconds, done] = arguments; watch(identity, seconds, done);";
-        Look::list(self.client.execute_async(script, vec![json!(identity), json!(seconds)]).await?)
+        Look::list(
+            self.client
+                .execute_async(script, vec![json!(identity), json!(seconds)])
+                .await?,
+        )
     }
 
     /// The loudest frequency of a participant, Hz, and its level, dB.
     pub async fn listen(&self, identity: &str) -> anyhow::Result<Option<(f64, f64)>> {
-        let found = self.client.execute("return listen(arguments[0]);", vec![json!(identity)]).await?;
+        let found = self
+            .client
+            .execute("return listen(arguments[0]);", vec![json!(identity)])
+            .await?;
         Ok(serde_json::from_value(found)?)
     }
 
     /// What happened so far.
     pub async fn events(&self) -> anyhow::Result<Vec<String>> {
-        Ok(serde_json::from_value(self.client.execute("return state.events;", vec![]).await?)?)
+        Ok(serde_json::from_value(
+            self.client.execute("return state.events;", vec![]).await?,
+        )?)
     }
 
     /// Runs a script.
@@ -106,8 +125,14 @@ async fn serve_page() -> anyhow::Result<(tokio_util::task::AbortOnDropHandle<()>
         .context("run npm ci in tests/browser first (scripts/test does)")?;
     let script = ([("content-type", "text/javascript")], library);
     let app = axum::Router::new()
-        .route("/", axum::routing::get(async move || axum::response::Html(page.clone())))
-        .route("/livekit-client.umd.js", axum::routing::get(async move || script.clone()));
+        .route(
+            "/",
+            axum::routing::get(async move || axum::response::Html(page.clone())),
+        )
+        .route(
+            "/livekit-client.umd.js",
+            axum::routing::get(async move || script.clone()),
+        );
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = format!("http://{}/", listener.local_addr()?);
     let task = tokio::spawn(async move {

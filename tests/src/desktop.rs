@@ -39,11 +39,19 @@ impl Desktop {
             ("WEBKIT_DISABLE_DMABUF_RENDERER".to_owned(), "1".to_owned()),
             ("GDK_BACKEND".to_owned(), "x11".to_owned()),
             ("NO_AT_BRIDGE".to_owned(), "1".to_owned()),
-            ("RUST_LOG".to_owned(), std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into())),
+            (
+                "RUST_LOG".to_owned(),
+                std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into()),
+            ),
         ]);
         env.insert("PATH".to_owned(), std::env::var("PATH").unwrap_or_default());
         let sound = start_sound(folder.path(), &env)?;
-        let desktop = Self { _screen: screen, _sound: sound, env, folder };
+        let desktop = Self {
+            _screen: screen,
+            _sound: sound,
+            env,
+            folder,
+        };
         wait_for("the sound server", Duration::from_secs(10), async || {
             let sinks = desktop.run("pactl", &["list", "short", "sinks"])?;
             Ok((sinks.contains("spk") && sinks.contains("mic_feed")).then_some(()))
@@ -68,7 +76,11 @@ impl Desktop {
 
     /// Runs a small tool and gives its output.
     pub fn run(&self, tool: &str, args: &[&str]) -> anyhow::Result<String> {
-        let output = self.command(tool).args(args).output().with_context(|| format!("{tool} cannot be run"))?;
+        let output = self
+            .command(tool)
+            .args(args)
+            .output()
+            .with_context(|| format!("{tool} cannot be run"))?;
         if !output.status.success() {
             bail!("{tool}: {}", String::from_utf8_lossy(&output.stderr));
         }
@@ -78,13 +90,21 @@ impl Desktop {
     /// Adds a null sink, as another speaker or another microphone's feed.
     pub fn add_speaker(&self, name: &str) -> anyhow::Result<()> {
         let sink = format!("sink_name={name}");
-        self.run("pactl", &["load-module", "module-null-sink", &sink, "rate=48000", "channels=2"]).map(drop)
+        self.run(
+            "pactl",
+            &["load-module", "module-null-sink", &sink, "rate=48000", "channels=2"],
+        )
+        .map(drop)
     }
 
     /// Plays a wav file into the microphone, over and over, until dropped.
     pub fn speak(&self, wav: &Path) -> anyhow::Result<Running> {
         let script = format!("while paplay --device=mic_feed '{}'; do :; done", wav.display());
-        Ok(Running(self.command("sh").args(["-c", &format!("exec 2>/dev/null; {script}")]).spawn()?))
+        Ok(Running(
+            self.command("sh")
+                .args(["-c", &format!("exec 2>/dev/null; {script}")])
+                .spawn()?,
+        ))
     }
 
     /// Records what a sink plays, as mono samples.
@@ -93,9 +113,22 @@ impl Desktop {
         let seconds = format!("{seconds}");
         let output = self
             .command("timeout")
-            .args([&seconds, "parec", "-d", &source, "--rate=48000", "--channels=1", "--format=float32le", "--latency-msec=20"])
+            .args([
+                &seconds,
+                "parec",
+                "-d",
+                &source,
+                "--rate=48000",
+                "--channels=1",
+                "--format=float32le",
+                "--latency-msec=20",
+            ])
             .output()?;
-        Ok(output.stdout.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+        Ok(output
+            .stdout
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect())
     }
 
     /// Keeps a picture of the whole display for people to look at.
@@ -132,7 +165,10 @@ fn start_screen(folder: &Path) -> anyhow::Result<(Running, String)> {
     BufReader::new(stdout).read_line(&mut number)?;
     let number = number.trim();
     if number.is_empty() {
-        bail!("Xvfb opened no display: {}", crate::programs::tail(&folder.join("xvfb.log")));
+        bail!(
+            "Xvfb opened no display: {}",
+            crate::programs::tail(&folder.join("xvfb.log"))
+        );
     }
     Ok((screen, format!(":{number}")))
 }
@@ -141,7 +177,13 @@ fn start_sound(folder: &Path, env: &HashMap<String, String>) -> anyhow::Result<R
     let child = Command::new("pulseaudio")
         .env_clear()
         .envs(env)
-        .args(["--daemonize=no", "--exit-idle-time=-1", "-n", "-L", "module-native-protocol-unix"])
+        .args([
+            "--daemonize=no",
+            "--exit-idle-time=-1",
+            "-n",
+            "-L",
+            "module-native-protocol-unix",
+        ])
         .args(["-L", "module-null-sink sink_name=spk rate=48000 channels=2"])
         .args(["-L", "module-null-sink sink_name=mic_feed rate=48000 channels=1"])
         .args(["-L", "module-remap-source master=mic_feed.monitor source_name=mic"])

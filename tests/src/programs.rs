@@ -31,11 +31,18 @@ impl Drop for Running {
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     let folder = match std::env::var_os("CONFAB_PROGRAMS") {
         Some(folder) => PathBuf::from(folder),
-        None => std::env::current_exe()?.parent().and_then(Path::parent).context("no target folder")?.to_owned(),
+        None => std::env::current_exe()?
+            .parent()
+            .and_then(Path::parent)
+            .context("no target folder")?
+            .to_owned(),
     };
     let path = folder.join(name);
     if !path.exists() {
-        bail!("{} is missing: build the programs first (scripts/test does)", path.display());
+        bail!(
+            "{} is missing: build the programs first (scripts/test does)",
+            path.display()
+        );
     }
     Ok(path)
 }
@@ -66,7 +73,15 @@ impl CallServer {
     pub fn start_with(flags: &[&str]) -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
         let mut child = Command::new(program("confab-server")?)
-            .args(["serve", "--demo", "--listen", "127.0.0.1:0", "--media-port", "0", "--data"])
+            .args([
+                "serve",
+                "--demo",
+                "--listen",
+                "127.0.0.1:0",
+                "--media-port",
+                "0",
+                "--data",
+            ])
             .arg(data.path())
             .args(flags)
             .stdin(Stdio::null())
@@ -98,7 +113,11 @@ impl CallServer {
             .json()
             .await?;
         let token = answer["sessionToken"].as_str().context("no session token")?.to_owned();
-        Ok(SignedIn { http, url: self.url.clone(), token })
+        Ok(SignedIn {
+            http,
+            url: self.url.clone(),
+            token,
+        })
     }
 }
 
@@ -113,8 +132,17 @@ impl SignedIn {
     /// A room token by the REST call.
     pub async fn room_token(&self, room: &str, nickname: &str) -> anyhow::Result<Value> {
         let body = serde_json::json!({ "session": room, "nickname": nickname });
-        let request = self.http.post(format!("{}/api-sessions/get-sessionid-token", self.url)).json(&body);
-        Ok(request.bearer_auth(&self.token).send().await?.error_for_status()?.json().await?)
+        let request = self
+            .http
+            .post(format!("{}/api-sessions/get-sessionid-token", self.url))
+            .json(&body);
+        Ok(request
+            .bearer_auth(&self.token)
+            .send()
+            .await?
+            .error_for_status()?
+            .json()
+            .await?)
     }
 
     /// GET of a JSON document.
@@ -135,7 +163,16 @@ pub struct Bot {
 impl Bot {
     /// Joins a room through the server's REST calls.
     pub fn join(server: &CallServer, user: &str, room: &str, flags: &[&str]) -> anyhow::Result<Self> {
-        let mut all = vec!["--server", &server.url, "--user", user, "--password-stdin", "--room", room, "--nickname"];
+        let mut all = vec![
+            "--server",
+            &server.url,
+            "--user",
+            user,
+            "--password-stdin",
+            "--room",
+            room,
+            "--nickname",
+        ];
         all.push(user);
         all.extend(flags);
         Self::start(&all, "pass\n", server.data.path())
@@ -156,7 +193,11 @@ impl Bot {
             .stderr(log_to(&log)?)
             .spawn()?;
         child.stdin.take().context("no input")?.write_all(input.as_bytes())?;
-        Ok(Self { process: Running(child), report, log })
+        Ok(Self {
+            process: Running(child),
+            report,
+            log,
+        })
     }
 
     /// Waits for its end and reads its report.

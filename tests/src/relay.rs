@@ -45,10 +45,19 @@ impl BadNetwork {
         let lost = Arc::new(AtomicU64::new(0));
         let relay = UdpSocket::bind(("127.0.0.1", 0)).await?;
         let relay_port = relay.local_addr()?.port();
-        tasks.spawn(run_relay(relay, SocketAddr::from(([127, 0, 0, 1], media_port)), impairment, lost.clone()));
+        tasks.spawn(run_relay(
+            relay,
+            SocketAddr::from(([127, 0, 0, 1], media_port)),
+            impairment,
+            lost.clone(),
+        ));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let upstream = url::Url::parse(url)?.socket_addrs(|| Some(80))?.first().copied().context("no address")?;
+        let upstream = url::Url::parse(url)?
+            .socket_addrs(|| Some(80))?
+            .first()
+            .copied()
+            .context("no address")?;
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
@@ -59,7 +68,11 @@ impl BadNetwork {
                 });
             }
         });
-        Ok(Self { url: format!("ws://{address}"), lost, _tasks: tasks })
+        Ok(Self {
+            url: format!("ws://{address}"),
+            lost,
+            _tasks: tasks,
+        })
     }
 }
 
@@ -74,7 +87,9 @@ async fn proxy(stream: TcpStream, upstream: SocketAddr, media_port: u16, relay_p
         Ok(response)
     };
     let mut near = tokio_tungstenite::accept_hdr_async(stream, note).await?;
-    let mut request = tokio_tungstenite::tungstenite::client::IntoClientRequest::into_client_request(format!("ws://{upstream}{asked}"))?;
+    let mut request = tokio_tungstenite::tungstenite::client::IntoClientRequest::into_client_request(format!(
+        "ws://{upstream}{asked}"
+    ))?;
     if let Some(bearer) = bearer {
         request.headers_mut().insert("authorization", bearer);
     }
@@ -94,7 +109,9 @@ async fn proxy(stream: TcpStream, upstream: SocketAddr, media_port: u16, relay_p
 }
 
 fn reroute(bytes: &[u8], media_port: u16, relay_port: u16) -> Vec<u8> {
-    let Ok(mut response) = SignalResponse::decode(bytes) else { return bytes.to_vec() };
+    let Ok(mut response) = SignalResponse::decode(bytes) else {
+        return bytes.to_vec();
+    };
     if let Some(Signal::Offer(description) | Signal::Answer(description)) = &mut response.message {
         let keep = |line: &&str| !(line.starts_with("a=candidate:") && line.to_lowercase().contains(" tcp "));
         let lines: Vec<_> = description
@@ -122,7 +139,9 @@ async fn run_relay(near: UdpSocket, server: SocketAddr, impairment: Impairment, 
         let far = match upstreams.get(&from) {
             Some(far) => far.clone(),
             None => {
-                let Ok(far) = UdpSocket::bind(("127.0.0.1", 0)).await else { return };
+                let Ok(far) = UdpSocket::bind(("127.0.0.1", 0)).await else {
+                    return;
+                };
                 let far = Arc::new(far);
                 upstreams.insert(from, far.clone());
                 let (back, near, lost) = (far.clone(), near.clone(), lost.clone());
@@ -155,7 +174,11 @@ fn pass(fate: &mut Fate, lost: &AtomicU64, socket: &Arc<UdpSocket>, to: SocketAd
             tokio::time::sleep(delay).await;
         }
         let connected = socket.peer_addr().is_ok();
-        let _ = if connected { socket.send(&packet).await } else { socket.send_to(&packet, to).await };
+        let _ = if connected {
+            socket.send(&packet).await
+        } else {
+            socket.send_to(&packet, to).await
+        };
     });
 }
 
@@ -167,7 +190,10 @@ struct Fate {
 
 impl Fate {
     fn new(impairment: Impairment, direction: u64) -> Self {
-        Self { rng: StdRng::seed_from_u64(impairment.seed ^ (direction << 32)), impairment }
+        Self {
+            rng: StdRng::seed_from_u64(impairment.seed ^ (direction << 32)),
+            impairment,
+        }
     }
 
     /// The delay, or `None` if it is lost. Connecting (STUN, DTLS) is spared: the subject is media under loss.

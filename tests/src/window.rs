@@ -51,7 +51,12 @@ impl Look {
         let looks: Vec<(f64, u32, u32, String)> = serde_json::from_value(found)?;
         let engine = base64::engine::general_purpose::STANDARD;
         let decode = |(at, width, height, text): (f64, u32, u32, String)| {
-            Ok(Self { at, width, height, luma: engine.decode(text)? })
+            Ok(Self {
+                at,
+                width,
+                height,
+                luma: engine.decode(text)?,
+            })
         };
         looks.into_iter().map(decode).collect()
     }
@@ -75,7 +80,9 @@ impl Window {
             "browserName": "wry",
             "webkitgtk:browserOptions": { "binary": app.display().to_string(), "args": args },
         });
-        let Value::Object(capabilities) = capabilities else { bail!("not an object") };
+        let Value::Object(capabilities) = capabilities else {
+            bail!("not an object")
+        };
         let address = format!("http://127.0.0.1:{port}");
         let client = wait_for("the app's window", PATIENCE, async || {
             let mut builder = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
@@ -84,7 +91,10 @@ impl Window {
         })
         .await
         .with_context(|| crate::programs::tail(&log.with_extension("err")))?;
-        Ok(Self { client, _driver: driver })
+        Ok(Self {
+            client,
+            _driver: driver,
+        })
     }
 
     fn by_id(id: &str) -> String {
@@ -110,7 +120,10 @@ impl Window {
     /// Clicks.
     pub async fn click(&self, id: &str) -> anyhow::Result<()> {
         let element = self.see(id).await?;
-        element.click().await.with_context(|| format!("{id} could not be clicked"))
+        element
+            .click()
+            .await
+            .with_context(|| format!("{id} could not be clicked"))
     }
 
     /// Types into an emptied field.
@@ -205,7 +218,11 @@ impl Window {
                 requestAnimationFrame(look);
             };
             requestAnimationFrame(look);"#;
-        Look::list(self.client.execute_async(script, vec![json!(sid), json!(seconds)]).await?)
+        Look::list(
+            self.client
+                .execute_async(script, vec![json!(sid), json!(seconds)])
+                .await?,
+        )
     }
 
     /// Keeps a picture of the page.

@@ -98,7 +98,10 @@ impl VideoGrant {
         Grants {
             can_subscribe: self.can_subscribe.unwrap_or(true),
             can_publish_data: self.can_publish_data.unwrap_or(can_publish),
-            can_publish_sources: TrackSource::ALL.into_iter().filter(|s| can_publish && named(s)).collect(),
+            can_publish_sources: TrackSource::ALL
+                .into_iter()
+                .filter(|s| can_publish && named(s))
+                .collect(),
             room_admin: self.room_admin,
         }
     }

@@ -29,7 +29,12 @@ pub enum TrackSource {
 
 impl TrackSource {
     /// Every source.
-    pub const ALL: [Self; 4] = [Self::Camera, Self::Microphone, Self::ScreenShare, Self::ScreenShareAudio];
+    pub const ALL: [Self; 4] = [
+        Self::Camera,
+        Self::Microphone,
+        Self::ScreenShare,
+        Self::ScreenShareAudio,
+    ];
 }
 
 /// A named set of grants in a room, from OpenVidu's sample.
@@ -51,7 +56,11 @@ impl Role {
         Grants {
             can_subscribe: true,
             can_publish_data: true,
-            can_publish_sources: if may_send { TrackSource::ALL.to_vec() } else { Vec::new() },
+            can_publish_sources: if may_send {
+                TrackSource::ALL.to_vec()
+            } else {
+                Vec::new()
+            },
             room_admin: self == Self::Moderator,
         }
     }

@@ -164,7 +164,10 @@ const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 
 /// Twelve base-62 digits out of 12 random bytes: about 71 bits, the same length as LiveKit's.
 fn digits(random: [u8; 12]) -> String {
-    random.iter().map(|b| char::from(DIGITS[usize::from(*b) % DIGITS.len()])).collect()
+    random
+        .iter()
+        .map(|b| char::from(DIGITS[usize::from(*b) % DIGITS.len()]))
+        .collect()
 }
 
 macro_rules! from_random {

@@ -43,7 +43,11 @@ pub struct FrameHub {
 
 impl Default for FrameHub {
     fn default() -> Self {
-        Self { tiles: Arc::default(), fresh: Arc::default(), wishes: Arc::new(watch::Sender::new(Vec::new())) }
+        Self {
+            tiles: Arc::default(),
+            fresh: Arc::default(),
+            wishes: Arc::new(watch::Sender::new(Vec::new())),
+        }
     }
 }
 
@@ -63,7 +67,12 @@ impl FrameHub {
 
     /// Pixels of the newest picture as it came; 0 before the first.
     pub fn size_of(&self, video: &VideoKey) -> (u32, u32) {
-        self.tiles.lock().by_video.get(video).map(|t| t.size).unwrap_or_default()
+        self.tiles
+            .lock()
+            .by_video
+            .get(video)
+            .map(|t| t.size)
+            .unwrap_or_default()
     }
 
     /// What the page shows now. Pictures it does not name are not shown.
@@ -71,7 +80,11 @@ impl FrameHub {
         let mut tiles = self.tiles.lock();
         let mut shown = Vec::new();
         for (video, tile) in &mut tiles.by_video {
-            let wish = wishes.iter().find(|(key, _)| *key == tile.key).map(|(_, w)| *w).unwrap_or_default();
+            let wish = wishes
+                .iter()
+                .find(|(key, _)| *key == tile.key)
+                .map(|(_, w)| *w)
+                .unwrap_or_default();
             if tile.wish != wish {
                 tile.wish = wish;
                 // Shown anew: the last picture is drawn at once.
@@ -144,7 +157,12 @@ mod tests {
     use confab_types::TrackSource;
 
     fn frame(value: u8) -> I420 {
-        I420 { width: 2, height: 2, data: vec![value; 6].into(), time: std::time::Instant::now() }
+        I420 {
+            width: 2,
+            height: 2,
+            data: vec![value; 6].into(),
+            time: std::time::Instant::now(),
+        }
     }
 
     #[test]

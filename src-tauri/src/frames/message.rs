@@ -30,7 +30,12 @@ mod tests {
 
     #[test]
     fn a_message_holds_its_number_and_each_tile_with_its_size() {
-        let frame = I420 { width: 4, height: 2, data: vec![7; 12].into(), time: std::time::Instant::now() };
+        let frame = I420 {
+            width: 4,
+            height: 2,
+            data: vec![7; 12].into(),
+            time: std::time::Instant::now(),
+        };
         let bytes = encode(258, &[(3, frame)]);
         assert_eq!(&bytes[..14], &[2, 1, 0, 0, 1, 0, 3, 0, 4, 0, 2, 0, 0, 0]);
         assert_eq!(bytes.len(), 14 + 12);

@@ -59,7 +59,11 @@ impl FrameSocket {
     pub async fn listen(hub: FrameHub, stop: CancellationToken) -> Result<Self, SocketError> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(SocketError::Listen)?;
         let port = listener.local_addr().map_err(SocketError::Listen)?.port();
-        let socket = Self { port, token: Arc::default(), current: Arc::new(Mutex::new(CancellationToken::new())) };
+        let socket = Self {
+            port,
+            token: Arc::default(),
+            current: Arc::new(Mutex::new(CancellationToken::new())),
+        };
         let (token, current) = (socket.token.clone(), socket.current.clone());
         let unproven = Arc::new(tokio::sync::Semaphore::new(MAX_UNPROVEN));
         tokio::spawn(async move {
@@ -70,10 +74,14 @@ impl FrameSocket {
                     Some(_) = connections.join_next(), if !connections.is_empty() => continue,
                     accepted = listener.accept() => match accepted { Ok((stream, _)) => stream, Err(_) => continue },
                 };
-                let Ok(permit) = unproven.clone().try_acquire_owned() else { continue };
+                let Ok(permit) = unproven.clone().try_acquire_owned() else {
+                    continue;
+                };
                 let (hub, token, current, stop) = (hub.clone(), token.clone(), current.clone(), stop.child_token());
                 connections.spawn(async move {
-                    let Ok(Some(page)) = tokio::time::timeout(PROOF_TIME, prove(stream, port, &token)).await else { return };
+                    let Ok(Some(page)) = tokio::time::timeout(PROOF_TIME, prove(stream, port, &token)).await else {
+                        return;
+                    };
                     drop(permit);
                     // One connection per window: a new page (a reload) takes over.
                     std::mem::replace(&mut *current.lock(), stop.clone()).cancel();
@@ -93,13 +101,19 @@ impl FrameSocket {
         rand::rng().fill_bytes(&mut random);
         let token: String = random.iter().map(|b| format!("{b:02x}")).collect();
         *self.token.lock() = Some(token.clone());
-        FramesEndpoint { url: Some(format!("ws://127.0.0.1:{}/", self.port)), token }
+        FramesEndpoint {
+            url: Some(format!("ws://127.0.0.1:{}/", self.port)),
+            token,
+        }
     }
 }
 
 /// The origins that the app's own pages have: Linux and macOS, Windows.
 fn is_own_origin(origin: &str) -> bool {
-    matches!(origin, "tauri://localhost" | "http://tauri.localhost" | "https://tauri.localhost")
+    matches!(
+        origin,
+        "tauri://localhost" | "http://tauri.localhost" | "https://tauri.localhost"
+    )
 }
 
 /// Accepts the WebSocket of a page that has the right Host, Origin and token.
@@ -107,7 +121,13 @@ async fn prove(stream: TcpStream, port: u16, token: &Mutex<Option<String>>) -> O
     stream.set_nodelay(true).ok()?;
     #[expect(clippy::result_large_err, reason = "the callback's shape is the library's")]
     let check = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
-        let header = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let header = |name: &str| {
+            request
+                .headers()
+                .get(name)
+                .and_then(|v| v.to_str().ok())
+                .unwrap_or_default()
+        };
         let host_is_ours = header("host") == format!("127.0.0.1:{port}");
         if host_is_ours && is_own_origin(header("origin")) {
             return Ok(response);
@@ -117,7 +137,9 @@ async fn prove(stream: TcpStream, port: u16, token: &Mutex<Option<String>>) -> O
         Err(refusal)
     };
     let mut page = tokio_tungstenite::accept_hdr_async(stream, check).await.ok()?;
-    let Some(Ok(Message::Text(given))) = page.next().await else { return None };
+    let Some(Ok(Message::Text(given))) = page.next().await else {
+        return None;
+    };
     let expected = token.lock().take()?;
     if given.as_str() == expected {
         return Some(page);
@@ -162,7 +184,18 @@ async fn serve(page: WebSocketStream<TcpStream>, hub: FrameHub) -> Result<(), Ws
 
 /// The page's wishes, bounded: no tile is drawn larger than 4096 pixels.
 pub fn wishes(tiles: &[TileWish]) -> Vec<(u16, Wish)> {
-    tiles.iter().map(|t| (t.key, Wish { width: t.width.min(4096), height: t.height.min(4096) })).collect()
+    tiles
+        .iter()
+        .map(|t| {
+            (
+                t.key,
+                Wish {
+                    width: t.width.min(4096),
+                    height: t.height.min(4096),
+                },
+            )
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -182,7 +215,9 @@ mod tests {
     #[tokio::test]
     async fn pictures_come_one_by_one_to_the_page_that_holds_the_token() {
         let hub = FrameHub::default();
-        let socket = FrameSocket::listen(hub.clone(), CancellationToken::new()).await.unwrap();
+        let socket = FrameSocket::listen(hub.clone(), CancellationToken::new())
+            .await
+            .unwrap();
         let endpoint = socket.endpoint();
         let mut page = open(&endpoint.url.unwrap(), "tauri://localhost").await.unwrap();
         page.send(Message::text(endpoint.token)).await.unwrap();
@@ -192,7 +227,12 @@ mod tests {
         page.send(Message::text(wish)).await.unwrap();
         let mut shown = hub.wishes();
         shown.wait_for(|w| !w.is_empty()).await.unwrap();
-        let frame = |v| I420 { width: 2, height: 2, data: vec![v; 6].into(), time: std::time::Instant::now() };
+        let frame = |v| I420 {
+            width: 2,
+            height: 2,
+            data: vec![v; 6].into(),
+            time: std::time::Instant::now(),
+        };
         hub.frame(&own, frame(1));
         let first = page.next().await.unwrap().unwrap().into_data();
         assert_eq!(first[14], 1);
@@ -211,13 +251,19 @@ mod tests {
         let url = endpoint.url.unwrap();
         assert!(open(&url, "https://evil.example").await.is_none());
         let mut guess = open(&url, "tauri://localhost").await.unwrap();
-        guess.send(Message::text("00000000000000000000000000000000")).await.unwrap();
+        guess
+            .send(Message::text("00000000000000000000000000000000"))
+            .await
+            .unwrap();
         assert!(!matches!(guess.next().await, Some(Ok(Message::Binary(_)))));
         let mut page = open(&url, "tauri://localhost").await.unwrap();
         page.send(Message::text(endpoint.token.clone())).await.unwrap();
         page.send(Message::text(r#"{"tiles":[]}"#)).await.unwrap();
         let mut again = open(&url, "tauri://localhost").await.unwrap();
         again.send(Message::text(endpoint.token)).await.unwrap();
-        assert!(!matches!(again.next().await, Some(Ok(Message::Binary(_)))), "a token is good once");
+        assert!(
+            !matches!(again.next().await, Some(Ok(Message::Binary(_)))),
+            "a token is good once"
+        );
     }
 }

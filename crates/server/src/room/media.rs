@@ -117,7 +117,10 @@ impl RoomActor {
 
     /// Tells a subscriber that a picture stands still for want of its bandwidth, or moves again.
     fn on_stream_paused(&mut self, subscriber: &ParticipantSid, track: &str, paused: bool) {
-        let owner = self.members.iter().find(|m| m.tracks.iter().any(|t| t.sid.as_str() == track));
+        let owner = self
+            .members
+            .iter()
+            .find(|m| m.tracks.iter().any(|t| t.sid.as_str() == track));
         let Some(owner) = owner.map(|m| m.sid.to_string()) else {
             return;
         };
