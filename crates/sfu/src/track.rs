@@ -16,8 +16,8 @@ use crate::{ConnectionId, Layer, TrackAnnouncement};
 const LIVE_FOR: Duration = Duration::from_secs(2);
 
 /// A layer is gone sooner when a lower one sent this many frames meanwhile: the sender dropped it.
-const MISSED_FRAMES: u32 = 10;
-const MISSED_FOR: Duration = Duration::from_millis(300);
+const MISSED_FRAMES: u32 = 6;
+const MISSED_FOR: Duration = Duration::from_millis(200);
 
 /// Where a track's packets come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
