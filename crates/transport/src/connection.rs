@@ -275,7 +275,8 @@ impl WebRtcConnection {
         let writer = Arc::new(TrackLocalStaticRTP::new(publish::media_track(config, &layers)));
         let audio = matches!(config.codec, SendCodec::Opus);
         let clock = publish::clock(&config.codec, self.started);
-        let (track, keyframe_requests) = SentTrack::new(config.cid.clone(), audio, layers, clock);
+        let (track, keyframe_requests) =
+            SentTrack::new(config.cid.clone(), audio, publish::most(&config.codec), layers, clock);
         self.core.wire.add_sent(&track);
         let (frames, waiting) = mpsc::channel(publish::FRAMES);
         let stop = self.core.token.child_token();

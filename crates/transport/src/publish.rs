@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use confab_types::Bitrate;
 use rtc::media_stream::MediaStreamTrack;
 use rtc::rtp_transceiver::rtp_sender::{
     RTCRtpCodec, RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpRtxParameters, RtpCodecKind,
@@ -78,6 +79,14 @@ pub(crate) fn media_track(config: &SendTrackConfig, layers: &[Layer]) -> MediaSt
         kind,
         encodings.collect(),
     )
+}
+
+/// What a track sends at most: its layers together, with room for retransmissions.
+pub(crate) fn most(codec: &SendCodec) -> Bitrate {
+    match codec {
+        SendCodec::Opus => Bitrate::kbps(64),
+        SendCodec::Vp8(layers) => Bitrate::bps(layers.iter().map(|l| l.max_bitrate.as_bps()).sum::<u64>() * 11 / 10),
+    }
 }
 
 /// A new track's clock, with a random start.

@@ -84,6 +84,8 @@ pub(crate) struct SentTrack {
     pub(crate) cid: String,
     /// Sound goes ahead of everything in the pacer.
     pub(crate) audio: bool,
+    /// What it sends at most.
+    pub(crate) most: Bitrate,
     /// Lowest first.
     pub(crate) layers: Vec<Layer>,
     /// Maps capture times to RTP times, the same for all layers.
@@ -102,6 +104,7 @@ impl SentTrack {
     pub(crate) fn new(
         cid: String,
         audio: bool,
+        most: Bitrate,
         layers: Vec<Layer>,
         clock: TrackClock,
     ) -> (Arc<Self>, watch::Receiver<KeyframeRequest>) {
@@ -109,6 +112,7 @@ impl SentTrack {
         let track = Self {
             cid,
             audio,
+            most,
             layers,
             clock: Mutex::new(clock),
             counters: Counters::default(),
@@ -261,6 +265,10 @@ pub(crate) struct Wire {
     /// Sections of the other side's last description, and whether it takes transport-wide numbers there.
     numbered: Mutex<HashMap<String, bool>>,
     target: watch::Sender<Bitrate>,
+    /// A test of the path, in bits a second, that the next packet should be followed by.
+    probe: Mutex<Option<f64>>,
+    /// When the packets of the last test left.
+    probe_window: Mutex<Option<(Instant, Instant)>>,
 }
 
 impl Wire {
@@ -272,6 +280,8 @@ impl Wire {
             round_trip_micros: AtomicU64::new(micros),
             numbered: Mutex::default(),
             target: watch::Sender::new(INITIAL_TARGET),
+            probe: Mutex::default(),
+            probe_window: Mutex::default(),
         }
     }
 
@@ -335,6 +345,36 @@ impl Wire {
         let numbered = self.numbered.lock();
         mid.and_then(|mid| numbered.get(std::str::from_utf8(&mid).ok()?).copied())
             .unwrap_or(true)
+    }
+
+    /// Orders a test of the path at a rate.
+    pub(crate) fn order_probe(&self, rate: f64) {
+        *self.probe.lock() = Some(rate);
+    }
+
+    /// The test to be sent now.
+    pub(crate) fn take_probe(&self) -> Option<f64> {
+        self.probe.lock().take()
+    }
+
+    /// A test left.
+    pub(crate) fn probe_left(&self, first: Instant, last: Instant) {
+        *self.probe_window.lock() = Some((first, last));
+    }
+
+    /// When the last test left, told once.
+    pub(crate) fn take_probe_window(&self) -> Option<(Instant, Instant)> {
+        self.probe_window.lock().take()
+    }
+
+    /// What all negotiated tracks could send, in bits a second.
+    pub(crate) fn wanted(&self) -> f64 {
+        let tracks = self.sent_tracks();
+        tracks
+            .iter()
+            .filter(|t| t.negotiated().is_some())
+            .map(|t| t.most.as_bps() as f64)
+            .sum()
     }
 
     /// Counts a packet on its way out.

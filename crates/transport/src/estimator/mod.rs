@@ -2,6 +2,7 @@
 //! (draft-ietf-rmcat-gcc-02). The library's own is not used: it rises without bound
 //! when little is sent, and a batch with two losses of ten counts as congestion.
 
+mod probe;
 mod trendline;
 
 use std::collections::VecDeque;
@@ -14,6 +15,7 @@ use rtc::interceptor::{BandwidthEstimator, EstimatorStats, PacketReport};
 use tracing::{debug, trace};
 
 use crate::wire::{INITIAL_TARGET, Wire};
+use probe::Prober;
 use trendline::{Trendline, Usage};
 
 /// Sound and a thumbnail.
@@ -78,6 +80,7 @@ impl Window {
 /// The algorithm, without anyone to tell.
 struct Control {
     trendline: Trendline,
+    prober: Prober,
     acknowledged: Window,
     /// By the time of departure: what was offered.
     offered: Window,
@@ -95,6 +98,7 @@ impl Control {
     fn new(initial: f64) -> Self {
         Self {
             trendline: Trendline::new(),
+            prober: Prober::new(),
             acknowledged: Window::default(),
             offered: Window::default(),
             losses: Window::default(),
@@ -145,6 +149,11 @@ impl Control {
         let mut over = false;
         let (mut lost, mut bytes) = (0, 0);
         for report in reports {
+            if self.prober.is_probe(report.departure) {
+                // A test fills the queue on purpose.
+                bytes += if report.arrived { report.size } else { 0 };
+                continue;
+            }
             self.offered.add(report.departure, RATE_WINDOW, report.size as f64, 0.0);
             if !report.arrived {
                 lost += 1;
@@ -182,6 +191,23 @@ impl Control {
             // The queue drains, or a little is lost: what is there is right.
             _ => self.rose = Some(now),
         }
+        if let Some(found) = self.prober.feedback(now, reports, self.target) {
+            debug!(from = self.target, found, "a test of the path found more");
+            self.target = found.clamp(LEAST, MOST);
+        }
+    }
+
+    /// The rate to test now, if the application could send more than the target.
+    fn test(&mut self, now: Instant, wanted: f64) -> Option<f64> {
+        let settled = self
+            .began
+            .is_some_and(|began| now.saturating_duration_since(began) >= LOSS_AFTER);
+        let clean = self.trendline.usage() == Usage::Normal && self.loss() < LOSS.0;
+        if settled && clean {
+            self.prober.order(now, self.target, wanted.min(MOST))
+        } else {
+            None
+        }
     }
 
     fn fall(&mut self, now: Instant, to: Option<f64>, rate: Option<f64>) {
@@ -205,6 +231,7 @@ impl Control {
             );
             self.target = to.clamp(LEAST, MOST);
             self.fell = Some(now);
+            self.prober.congested(now);
             // What was lost before says nothing of the new rate.
             self.losses.entries.clear();
             self.ceiling = rate.or(self.ceiling);
@@ -255,7 +282,13 @@ impl BandwidthEstimator for Estimator {
         if reports.is_empty() {
             return;
         }
+        if let Some(window) = self.wire.take_probe_window() {
+            self.control.prober.left(window);
+        }
         self.control.feedback(now, reports);
+        if let Some(rate) = self.control.test(now, self.wire.wanted()) {
+            self.wire.order_probe(rate);
+        }
         self.wire.set_target(Bitrate::bps(self.control.target as u64));
     }
 

@@ -19,6 +19,10 @@ struct Path {
     jitter: Duration,
     /// The application sends at most this.
     most_sent: f64,
+    /// The application could send this.
+    wanted: f64,
+    /// A test of the path that is being sent: its rate and end.
+    test: Option<(f64, Instant, Instant)>,
     id: u64,
     on_the_way: VecDeque<(Duration, PacketReport)>,
     owed_bits: f64,
@@ -37,6 +41,8 @@ impl Path {
             loss_permille: 0,
             jitter: Duration::ZERO,
             most_sent: MOST,
+            wanted: 0.0,
+            test: None,
             id: 0,
             on_the_way: VecDeque::new(),
             owed_bits: 0.0,
@@ -79,7 +85,12 @@ impl Path {
         self.longest_queue = Duration::ZERO;
         let mut millis = 0;
         while self.now < end {
-            self.owed_bits += self.control.target.min(self.most_sent) / 1000.0;
+            let testing = self.test.map_or(0.0, |(rate, ..)| rate);
+            self.owed_bits += self.control.target.min(self.most_sent).max(testing) / 1000.0;
+            if let Some((_, began, end)) = self.test.filter(|(.., end)| self.now >= *end) {
+                self.control.prober.left((began, end - MS));
+                self.test = None;
+            }
             while self.owed_bits >= 9600.0 {
                 self.owed_bits -= 9600.0;
                 self.send();
@@ -94,6 +105,9 @@ impl Path {
                 }
                 if !batch.is_empty() {
                     self.control.feedback(self.now, &batch);
+                    if let Some(rate) = self.control.test(self.now, self.wanted) {
+                        self.test = Some((rate, self.now, self.now + 30 * MS));
+                    }
                 }
             }
             if self.now >= half {
@@ -143,6 +157,33 @@ fn a_sender_with_little_to_send_finds_no_bandwidth_that_nobody_tested() {
     path.run(30 * 1000 * MS);
     assert!(path.control.target < 800_000.0 * 1.6, "{}", path.control.target);
     assert!(path.control.target >= 1_000_000.0, "{}", path.control.target);
+}
+
+#[test]
+fn small_layers_learn_by_tests_that_the_large_one_fits() {
+    let mut path = Path::new(5_000_000.0);
+    (path.most_sent, path.wanted) = (620_000.0, 2_600_000.0);
+    path.run(4 * 1000 * MS);
+    assert!(path.control.target > 2_300_000.0, "{}", path.control.target);
+    path.run(20 * 1000 * MS);
+    assert!(
+        path.control.target < 3_000_000.0,
+        "no more than is wanted: {}",
+        path.control.target
+    );
+}
+
+#[test]
+fn tests_of_a_narrow_path_find_its_width_and_no_more() {
+    let mut path = Path::new(1_100_000.0);
+    (path.most_sent, path.wanted) = (620_000.0, 2_600_000.0);
+    path.run(30 * 1000 * MS);
+    assert!(
+        (800_000.0..1_250_000.0).contains(&path.control.target),
+        "{}",
+        path.control.target
+    );
+    assert!(path.longest_queue < 150 * MS, "{:?}", path.longest_queue);
 }
 
 #[test]

@@ -156,6 +156,9 @@ impl<S: Stage> Interceptor for Staged<S> {
     }
 }
 
+/// Marks the packets of a test of the path, with its rate in bits a second.
+pub(crate) struct Probe(pub(crate) f64);
+
 /// The id negotiated for a header extension, when it fits a one-byte header.
 pub(crate) fn extension_id(info: &StreamInfo, uri: &str) -> Option<u8> {
     let found = info.rtp_header_extensions.iter().find(|e| e.uri == uri)?;

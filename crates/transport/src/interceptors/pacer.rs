@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rtc::interceptor::{Attribute, Packet, StreamInfo, TaggedPacket};
 
-use super::{Belt, Stage};
+use super::{Belt, Probe, Stage};
 use crate::wire::Wire;
 
 /// Headroom over the target. Lower adds latency to keyframes, higher lets bursts through.
@@ -34,6 +34,15 @@ pub(crate) struct Pacer {
     debt_bits: f64,
     paid: Option<Instant>,
     due: Option<Instant>,
+    test: Test,
+}
+
+/// A burst at its own rate, beside the media.
+#[derive(Default)]
+struct Test {
+    packets: VecDeque<TaggedPacket>,
+    due: Option<Instant>,
+    began: Option<Instant>,
 }
 
 fn bits(packet: &TaggedPacket) -> f64 {
@@ -55,6 +64,22 @@ impl Pacer {
             debt_bits: 0.0,
             paid: None,
             due: None,
+            test: Test::default(),
+        }
+    }
+
+    fn release_test(&mut self, now: Instant, belt: &mut Belt) {
+        while let Some(due) = self.test.due.filter(|due| *due <= now) {
+            let Some(mut packet) = self.test.packets.pop_front() else {
+                self.wire.probe_left(self.test.began.take().unwrap_or(now), now);
+                self.test.due = None;
+                return;
+            };
+            let rate = packet.message.custom::<Probe>().map_or(f64::INFINITY, |probe| probe.0);
+            self.test.due = Some(due + Duration::from_secs_f64(bits(&packet) / rate.max(1.0)));
+            self.test.began.get_or_insert(now);
+            packet.now = now;
+            belt.write.push_back(packet);
         }
     }
 
@@ -100,6 +125,11 @@ impl Stage for Pacer {
             belt.write.push_back(packet);
             return;
         }
+        if packet.message.custom::<Probe>().is_some() {
+            self.test.packets.push_back(packet);
+            self.test.due.get_or_insert(now);
+            return;
+        }
         let retransmission = packet.message.has(&Attribute::Retransmission);
         if self.video.len() >= MOST_PACKETS {
             if !retransmission {
@@ -120,13 +150,17 @@ impl Stage for Pacer {
     }
 
     fn timeout(&mut self, now: Instant, belt: &mut Belt) {
+        self.release_test(now, belt);
         if self.due.is_some_and(|due| due <= now) {
             self.release(now, belt);
         }
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        self.due
+        match (self.due, self.test.due) {
+            (Some(media), Some(test)) => Some(media.min(test)),
+            (media, test) => media.or(test),
+        }
     }
 
     fn bind_local(&mut self, info: &StreamInfo) {

@@ -10,7 +10,7 @@ use rtc::interceptor::{Attribute, AttributedPacket, Packet, StreamInfo, TaggedPa
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 use rtc::shared::TransportContext;
 
-use super::{Belt, Stage, has_nack};
+use super::{Belt, Probe, Stage, has_nack};
 use crate::wire::Wire;
 
 /// A receiver does not ask for anything older.
@@ -25,6 +25,11 @@ const LEAST: f64 = 100_000.0;
 const BURST_SECONDS: f64 = 0.5;
 /// The same packet is not sent again sooner, however short the round trip.
 const AGAIN: Duration = Duration::from_millis(10);
+
+/// How long a test of the path lasts: longer measures better, shorter fills a narrow path's queue less.
+const PROBE_SECONDS: f64 = 0.03;
+/// The fewest and the most packets of a test.
+const PROBE_PACKETS: (usize, usize) = (7, 80);
 
 struct Sent {
     packet: rtc::rtp::Packet,
@@ -100,6 +105,38 @@ impl Retransmitter {
         self.allowance = (self.allowance + rate * passed.as_secs_f64()).min(rate * BURST_SECONDS);
     }
 
+    /// Old packets once more, as many as make a burst at the rate: the other side drops them as duplicates.
+    fn probe(&mut self, rate: f64, ssrc: u32, now: Instant, belt: &mut Belt) {
+        let Some(stream) = self
+            .streams
+            .get_mut(&ssrc)
+            .filter(|s| s.rtx.is_some() && !s.history.is_empty())
+        else {
+            return;
+        };
+        let packets: Vec<_> = stream
+            .history
+            .iter()
+            .rev()
+            .take(PROBE_PACKETS.1)
+            .map(|s| s.packet.clone())
+            .collect();
+        let mut bits = rate * PROBE_SECONDS;
+        for (count, packet) in packets.iter().cycle().take(PROBE_PACKETS.1).enumerate() {
+            if bits <= 0.0 && count >= PROBE_PACKETS.0 {
+                break;
+            }
+            bits -= (packet.payload.len() as f64 + 40.0) * 8.0;
+            let packet = stream.wrap(packet);
+            let message = AttributedPacket::new(Packet::Rtp(packet)).with(Attribute::Custom(Arc::new(Probe(rate))));
+            belt.write.push_back(TaggedPacket {
+                now,
+                transport: TransportContext::default(),
+                message,
+            });
+        }
+    }
+
     fn answer(&mut self, now: Instant, nack: &TransportLayerNack, belt: &mut Belt) {
         self.fill(now);
         let not_again = self.wire.round_trip().mul_f64(0.8).max(AGAIN);
@@ -142,9 +179,11 @@ impl Stage for Retransmitter {
     }
 
     fn outbound(&mut self, packet: TaggedPacket, belt: &mut Belt) {
+        let (now, mut carrier) = (packet.now, None);
         if let Packet::Rtp(rtp) = &packet.message.packet
             && let Some(stream) = self.streams.get_mut(&rtp.header.ssrc)
         {
+            carrier = stream.rtx.is_some().then_some(rtp.header.ssrc);
             let history = &mut stream.history;
             let follows = history
                 .back()
@@ -166,6 +205,11 @@ impl Stage for Retransmitter {
             });
         }
         belt.write.push_back(packet);
+        if let Some(ssrc) = carrier
+            && let Some(rate) = self.wire.take_probe()
+        {
+            self.probe(rate, ssrc, now, belt);
+        }
     }
 
     fn bind_local(&mut self, info: &StreamInfo) {
