@@ -26,6 +26,7 @@ const LEAVE_TIME: Duration = Duration::from_secs(3);
 
 impl Shell {
     /// Joins the room of the form.
+    #[allow(clippy::unused_async, reason = "an action like the others, which its command awaits")]
     pub async fn join_call(&self) -> Answer<()> {
         let _busy = self.begin(Busy::Joining)?;
         let (room, nickname, manager) = self.read(|m| {
@@ -68,6 +69,7 @@ impl Shell {
     }
 
     /// Joins the last room again.
+    #[allow(clippy::unused_async, reason = "an action like the others, which its command awaits")]
     pub async fn rejoin(&self) -> Answer<()> {
         if let Some(handle) = self.read(|m| m.call.as_ref().map(|c| c.handle.clone())) {
             handle.send(CallCommand::RetryNow);
@@ -427,6 +429,7 @@ impl Shell {
     }
 
     /// Moderation is offered where the server lets this participant moderate; so far the page shows none of it.
+    #[allow(clippy::unused_async, reason = "an action like the others, which its command awaits")]
     pub async fn moderate(&self, _action: ModerateAction) -> Answer<()> {
         Err(UiError::new(
             "not_allowed",

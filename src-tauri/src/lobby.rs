@@ -255,6 +255,7 @@ impl Shell {
     }
 
     /// Chooses a device, in the form or in the call.
+    #[allow(clippy::unused_async, reason = "an action like the others, which its command awaits")]
     pub async fn choose_device(&self, kind: DeviceKindDto, id: String) -> Answer<()> {
         self.update(|m| {
             let menu = m.lobby.menu(kind);

@@ -1,4 +1,5 @@
 //! The session manager against a real HTTP server: what Video.io's manager promised.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -33,12 +33,15 @@ struct Tiles {
     next_key: u16,
 }
 
+/// What is shown, in device pixels.
+pub type Shown = Vec<(VideoKey, (u32, u32))>;
+
 /// Shared by decoding threads, the socket and the shell. Cheap to clone.
 #[derive(Clone)]
 pub struct FrameHub {
     tiles: Arc<Mutex<Tiles>>,
     fresh: Arc<Notify>,
-    wishes: Arc<watch::Sender<Vec<(VideoKey, (u32, u32))>>>,
+    wishes: Arc<watch::Sender<Shown>>,
 }
 
 impl Default for FrameHub {
@@ -100,7 +103,7 @@ impl FrameHub {
     }
 
     /// What is shown, for the call to decode and for the server to send.
-    pub fn wishes(&self) -> watch::Receiver<Vec<(VideoKey, (u32, u32))>> {
+    pub fn wishes(&self) -> watch::Receiver<Shown> {
         self.wishes.subscribe()
     }
 

@@ -118,6 +118,7 @@ impl Actor {
     }
 
     /// The server took a track.
+    #[allow(clippy::unused_async, reason = "handlers of one table, awaited alike")]
     pub(super) async fn track_published(&mut self, published: lk::TrackPublishedResponse) {
         let Some(info) = published.track else { return };
         let Ok(sid) = info.sid.parse::<TrackSid>() else { return };
@@ -133,6 +134,7 @@ impl Actor {
     }
 
     /// A moderator muted a track: capture stops, then the server is answered.
+    #[allow(clippy::unused_async, reason = "handlers of one table, awaited alike")]
     pub(super) async fn muted_by_server(&mut self, mute: &lk::MuteTrackRequest) {
         let Some(publication) = self.own.by_sid(&mute.sid) else {
             return;

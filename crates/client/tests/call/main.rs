@@ -1,4 +1,5 @@
 //! What a call does at the signalling, against a scripted server.
+#![allow(clippy::unwrap_used)]
 
 mod fake;
 

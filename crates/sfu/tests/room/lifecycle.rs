@@ -136,6 +136,32 @@ fn an_unpublished_camera_ends_and_a_new_one_begins() {
 }
 
 #[test]
+fn a_room_with_much_coming_and_going_offers_few_m_lines() {
+    let mut world = World::new(90);
+    let watcher = world.join(Role::Subscriber);
+    let lines = |w: &World| w.clients[watcher].offers.last().unwrap().matches("\r\nm=").count();
+    for n in 0..6 {
+        let guest = world.join(Role::Publisher);
+        let camera = world.publish_camera(guest);
+        let microphone = world.publish_microphone(guest, -20);
+        world.run(SECOND * 2);
+        let got = world.clients[watcher].packets_of(camera.as_str());
+        let recent: Vec<_> = got.into_iter().filter(|g| g.at + SECOND > world.now).collect();
+        assert!(recent.len() > 50, "guest {n}: {} packets", recent.len());
+        check_continuous_after_start(&recent);
+        assert!(world.clients[watcher].packets_of(microphone.as_str()).len() > 40);
+        let who = world.clients[guest].sid.clone();
+        world.room.remove_participant(world.now, &who);
+        world.run(SECOND / 2);
+    }
+    assert_eq!(lines(&world), 3, "data, sound, picture");
+}
+
+fn check_continuous_after_start(packets: &[crate::stream::Got]) {
+    assert!(packets.windows(2).all(|w| w[1].seq == w[0].seq + 1));
+}
+
+#[test]
 fn someone_who_leaves_takes_their_tracks_along() {
     let mut world = World::new(86);
     let publisher = world.join(Role::Publisher);

@@ -177,7 +177,7 @@ impl World {
         if self.next_media <= self.now {
             self.next_media += STEP;
             self.frames += 1;
-            let (now, frame) = (self.now, self.frames % 2 == 0);
+            let (now, frame) = (self.now, self.frames.is_multiple_of(2));
             self.clients.iter_mut().for_each(|c| c.send(now, frame));
         }
         while self.flying.peek().is_some_and(|Reverse(f)| f.at <= self.now) {

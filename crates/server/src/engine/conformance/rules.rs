@@ -27,7 +27,10 @@ pub(super) async fn the_first_offer_comes_at_once(engine: &dyn MediaEngine) {
         .await
         .unwrap();
     next_event(&mut events, "an offer", |e| match e {
-        EngineEvent::SubscriberOffer { participant, .. } => Some(assert_eq!(participant, who)),
+        EngineEvent::SubscriberOffer { participant, .. } => {
+            assert_eq!(participant, who);
+            Some(())
+        }
         _ => None,
     })
     .await;
