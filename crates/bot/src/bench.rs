@@ -135,6 +135,7 @@ async fn one_run(config: &BenchConfig, beeps: &Path) -> Result<Sample, BotError>
         record: None,
         tcp_only: false,
         force_publish: false,
+        say: None,
     };
     let stop = CancellationToken::new();
     // Dropped on an error too: the first participant never outlives the run.

@@ -65,6 +65,8 @@ pub struct BotConfig {
     pub tcp_only: bool,
     /// Announce and send tracks whatever the grants say: for tests of what a server refuses.
     pub force_publish: bool,
+    /// A chat message to send once connected.
+    pub say: Option<String>,
 }
 
 /// Something worth a line.
@@ -227,7 +229,12 @@ pub async fn run(
         tcp_only: config.tcp_only,
         force_publish: config.force_publish,
     });
-    let reason = follow(&handle, started, config.duration, &events, &stop).await;
+    let plan = Plan {
+        started,
+        duration: config.duration,
+        say: config.say,
+    };
+    let reason = follow(&handle, plan, &events, &stop).await;
     let _ = events.send(BotEvent::Left {
         reason: reason.to_string(),
     });
@@ -249,11 +256,17 @@ pub async fn run(
     }
 }
 
+/// What a bot does in the call.
+struct Plan {
+    started: Instant,
+    duration: Option<Duration>,
+    say: Option<String>,
+}
+
 /// Tells what happens until the call is over; leaves when it is time.
 async fn follow(
     handle: &CallHandle,
-    started: Instant,
-    duration: Option<Duration>,
+    mut plan: Plan,
     events: &mpsc::UnboundedSender<BotEvent>,
     stop: &CancellationToken,
 ) -> EndReason {
@@ -269,11 +282,14 @@ async fn follow(
                     Phase::Ended(reason) => return wait_closed(handle, reason).await,
                     Phase::Connected if !connected => {
                         connected = true;
-                        leave_at = leave_at.or(duration.map(|d| tokio::time::Instant::now() + d));
+                        if let Some(text) = plan.say.take() {
+                            handle.send(CallCommand::Chat(text));
+                        }
+                        leave_at = leave_at.or(plan.duration.map(|d| tokio::time::Instant::now() + d));
                         let _ = events.send(BotEvent::Joined {
                             room: snapshot.room,
                             participant: snapshot.me.map(|m| m.to_string()).unwrap_or_default(),
-                            ms: started.elapsed().as_secs_f64() * 1000.0,
+                            ms: plan.started.elapsed().as_secs_f64() * 1000.0,
                         });
                     }
                     Phase::Reconnecting { .. } if connected => {

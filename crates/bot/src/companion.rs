@@ -44,6 +44,7 @@ pub async fn companion(
         record: None,
         tcp_only: false,
         force_publish: false,
+        say: None,
     };
     // Nobody follows its events: sending to a closed channel is fine.
     let (events, _) = mpsc::unbounded_channel();

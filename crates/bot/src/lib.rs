@@ -1,5 +1,6 @@
 //! A headless participant over `confab-client`: for testers, load, end-to-end tests, and as the
 //! companion of *Try a call*. Must know no server's insides and no window.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod bench;
 mod bot;

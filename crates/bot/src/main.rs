@@ -118,6 +118,9 @@ struct Join {
     /// Use ICE-TCP only.
     #[arg(long)]
     tcp_only: bool,
+    /// Send this chat message once connected.
+    #[arg(long, value_name = "TEXT")]
+    say: Option<String>,
     /// Announce and send tracks whatever the grants say: for tests of what a server refuses.
     #[arg(long, hide = true)]
     force_publish: bool,
@@ -256,6 +259,7 @@ fn config(join: Join) -> anyhow::Result<BotConfig> {
         .transpose()
         .context("--duration")?;
     let (record, tcp_only, force_publish) = (join.record.clone(), join.tcp_only, join.force_publish);
+    let say = join.say.clone();
     Ok(BotConfig {
         access: access(join)?,
         camera,
@@ -265,6 +269,7 @@ fn config(join: Join) -> anyhow::Result<BotConfig> {
         record,
         tcp_only,
         force_publish,
+        say,
     })
 }
 

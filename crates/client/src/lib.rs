@@ -1,6 +1,7 @@
 //! Everything a participant does, headless: signing in and keeping the session,
 //! joining a room, signalling, publishing, subscribing, recovering. Knows nothing
 //! of tauri, windows or the server's insides.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod api;
 pub mod call;
@@ -9,3 +10,4 @@ pub mod rest;
 pub mod session;
 mod signal;
 pub mod tls;
+mod wake;

@@ -2,7 +2,7 @@
 //! with what happens on the signalling, the connections and the timers, carries out what the
 //! machine says, and publishes snapshots.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use confab_transport::{ConnectionConfig, ConnectionEvent, ConnectionState, ConnectionStats, TransportError};
 use confab_types::{Claims, Secret};
@@ -23,6 +23,7 @@ use crate::api::{CallCommand, CallEvent, CallSnapshot, JoinOptions, JoinWith, Ph
 use crate::reconnect_strategy::wait_before;
 use crate::rest::SessionError;
 use crate::signal::{SignalError, SignalEvent, SignalSender};
+use crate::wake::WakeWatch;
 
 /// How long media may take to start. ICE over TCP takes a second on a good network, five behind a firewall that
 /// drops; more waiting does not help.
@@ -139,6 +140,7 @@ impl Actor {
     ) -> CallReport {
         let mut notes = self.note_queue.take().expect("run is called once");
         let mut link_events = self.link_queue.take().expect("run is called once");
+        let mut wake = WakeWatch::default();
         let mut measure = tokio::time::interval(MEASURE);
         measure.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut tick = tokio::time::interval(TICK);
@@ -167,7 +169,13 @@ impl Actor {
                     self.media_at = None;
                     self.step(Input::MediaTimer).await;
                 }
-                _ = tick.tick() => self.look(),
+                _ = tick.tick() => {
+                    self.look();
+                    if wake.slept(Instant::now(), SystemTime::now()) {
+                        tracing::info!("the machine slept: connecting again");
+                        self.step(Input::SignalLost).await;
+                    }
+                }
                 _ = measure.tick() => self.measure().await,
             }
             self.publish_snapshot();
