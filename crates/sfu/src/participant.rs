@@ -46,6 +46,41 @@ pub(crate) struct Negotiation {
     pub channels_offered: bool,
 }
 
+/// M-lines whose tracks are gone. They can never be taken out of a session description, so they carry later tracks:
+/// a room that runs for days would drown in them otherwise.
+#[derive(Debug, Default)]
+pub(crate) struct SpareLines {
+    /// Inactive in the outstanding offer.
+    pub retiring: Vec<(Mid, TrackKind)>,
+    /// Inactive on both sides.
+    pub free: Vec<(Mid, TrackKind)>,
+    /// The names of lines that carry another track than they were made for.
+    pub names: Vec<(Mid, Msid)>,
+}
+
+/// What `a=msid` says of an m-line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Msid {
+    pub stream: String,
+    pub track: String,
+}
+
+impl SpareLines {
+    /// The other side agreed to the outstanding offer.
+    pub fn agreed(&mut self) {
+        self.free.append(&mut self.retiring);
+    }
+
+    /// A free line of this kind, under its new name.
+    pub fn take(&mut self, kind: TrackKind, name: &Msid) -> Option<Mid> {
+        let at = self.free.iter().position(|(_, k)| *k == kind)?;
+        let (mid, _) = self.free.remove(at);
+        self.names.retain(|(m, _)| *m != mid);
+        self.names.push((mid, name.clone()));
+        Some(mid)
+    }
+}
+
 /// How often the path of a capped subscriber is probed. A probe is a burst of 15 ms at twice the estimate at most.
 const PROBE_EVERY: Duration = Duration::from_secs(3);
 
@@ -82,6 +117,7 @@ pub(crate) struct Participant {
     pub subscriber: Option<ConnectionId>,
     pub negotiation: Negotiation,
     pub lines: BTreeMap<TrackSid, Line>,
+    pub spare: SpareLines,
     pub allocator: Allocator,
     pub sent: RateMeter,
     pub probing: Probing,
@@ -97,6 +133,7 @@ impl Participant {
             subscriber: None,
             negotiation: Negotiation::default(),
             lines: BTreeMap::new(),
+            spare: SpareLines::default(),
             allocator: Allocator::default(),
             sent: RateMeter::default(),
             probing: Probing::default(),

@@ -5,9 +5,12 @@ use std::fmt::Write as _;
 
 use confab_types::TrackKind;
 use str0m::IceCreds;
+use str0m::media::Mid;
+
+use crate::participant::Msid;
 
 /// An SDP longer than this is refused unread. A browser's offer with 50 m-lines is about 200 kB.
-const MAX_SDP_BYTES: usize = 512 * 1024;
+pub(crate) const MAX_SDP_BYTES: usize = 512 * 1024;
 
 /// An SDP with more m-lines than this is refused: each costs every later negotiation. A browser that publishes and
 /// unpublishes for hours leaves dozens.
@@ -74,14 +77,29 @@ fn start_line(m: &str) -> Option<MediaLine> {
     })
 }
 
-/// A description of ours as clients get it: with our credentials, and with the candidates where all clients look.
-pub(crate) fn finish(sdp: &str, credentials: &IceCreds) -> String {
-    with_reachable_candidates(&with_credentials(sdp, credentials))
+/// The same description with other names for some m-lines: str0m keeps the msid that an m-line was made with.
+pub(crate) fn renamed(sdp: &str, names: &[(Mid, Msid)]) -> String {
+    if names.is_empty() {
+        return sdp.to_owned();
+    }
+    let sections = sections(sdp).into_iter().map(|section| {
+        let mid = section.lines().find_map(|l| l.strip_prefix("a=mid:"));
+        let name = names.iter().find(|(m, _)| mid.is_some_and(|mid| **m == *mid));
+        let Some((_, Msid { stream, track })) = name else {
+            return section;
+        };
+        let rename = |line: &str| match (line.strip_prefix("a=msid:"), line.split_once(" msid:")) {
+            (Some(_), _) => format!("a=msid:{stream} {track}\r\n"),
+            (_, Some((ssrc, _))) if line.starts_with("a=ssrc:") => format!("{ssrc} msid:{stream} {track}\r\n"),
+            _ => format!("{line}\r\n"),
+        };
+        section.lines().map(rename).collect()
+    });
+    sections.collect()
 }
 
-/// str0m writes its candidates into the first m-line only, and `webrtc` (0.21) does not read those of an inactive one:
-/// copies them into the first active m-line then.
-fn with_reachable_candidates(sdp: &str) -> String {
+/// The session part and the m-lines' parts.
+fn sections(sdp: &str) -> Vec<String> {
     let mut sections: Vec<String> = Vec::new();
     for line in sdp.lines() {
         if line.starts_with("m=") || sections.is_empty() {
@@ -92,6 +110,18 @@ fn with_reachable_candidates(sdp: &str) -> String {
             section.push_str("\r\n");
         }
     }
+    sections
+}
+
+/// A description of ours as clients get it: with our credentials, and with the candidates where all clients look.
+pub(crate) fn finish(sdp: &str, credentials: &IceCreds) -> String {
+    with_reachable_candidates(&with_credentials(sdp, credentials))
+}
+
+/// str0m writes its candidates into the first m-line only, and `webrtc` (0.21) does not read those of an inactive one:
+/// copies them into the first active m-line then.
+fn with_reachable_candidates(sdp: &str) -> String {
+    let mut sections = sections(sdp);
     let is_inactive = |section: &str| section.lines().any(|l| l == "a=inactive");
     let candidates: String = match sections.get(1) {
         Some(first) if is_inactive(first) => first
@@ -173,6 +203,22 @@ mod tests {
         assert_eq!(with_reachable_candidates(&sdp), format!("{sdp}{candidate}"));
         let other = format!("v=0\r\n{active}{candidate}{inactive}");
         assert_eq!(with_reachable_candidates(&other), other);
+    }
+
+    #[test]
+    fn a_line_that_carries_another_track_is_renamed_and_no_other() {
+        let sdp = "v=0\r\nm=video 9 x 96\r\na=mid:a\r\na=msid:old T1\r\na=ssrc:1 cname:T1\r\na=ssrc:1 msid:old T1\r\n\
+            m=video 9 x 96\r\na=mid:b\r\na=msid:other T2\r\n";
+        let name = Msid {
+            stream: "new".into(),
+            track: "T3".into(),
+        };
+        let out = renamed(sdp, &[(Mid::from("a"), name)]);
+        assert!(
+            out.contains("a=msid:new T3\r\na=ssrc:1 cname:T1\r\na=ssrc:1 msid:new T3\r\n"),
+            "{out}"
+        );
+        assert!(out.contains("a=msid:other T2\r\n"));
     }
 
     #[test]

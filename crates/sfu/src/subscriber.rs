@@ -1,8 +1,8 @@
 //! The subscriber side: offers towards clients, one outstanding at a time, and
 //! the m-lines in them.
 //!
-//! An m-line that is no longer wanted goes inactive and is used again when the
-//! same track is subscribed to again.
+//! An m-line that is no longer wanted goes inactive and is used again: by the
+//! same track when it is subscribed to again, by another when it is gone.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use str0m::media::{Direction, MediaKind, Mid, Pt};
 
 use crate::connection::Fault;
 use crate::downlink::Downlink;
-use crate::participant::Line;
+use crate::participant::{Line, Msid, Participant};
 use crate::rewrite::Rewriter;
 use crate::room::Room;
 use crate::sdp;
@@ -26,7 +26,7 @@ impl Room {
     pub fn subscriber_answer(&mut self, now: Instant, who: &ParticipantSid, text: &str) -> Result<(), SfuError> {
         self.advance(now);
         let participant = self.participants.get_mut(who).ok_or(SfuError::NoParticipant)?;
-        if !sdp::is_bounded(text) {
+        if text.len() > sdp::MAX_SDP_BYTES {
             return Err(SfuError::MalformedSdp);
         }
         let answer = SdpAnswer::from_sdp_string(text).map_err(|_| SfuError::MalformedSdp)?;
@@ -52,6 +52,7 @@ impl Room {
                 return Err(SfuError::MalformedSdp);
             }
         }
+        participant.spare.agreed();
         self.adopt_credentials(id, restart);
         self.touch(id);
         self.refresh_downlinks(who);
@@ -172,9 +173,26 @@ impl Room {
         };
         let restart = std::mem::take(&mut participant.negotiation.restart);
         let channels = !std::mem::replace(&mut participant.negotiation.channels_offered, true);
-        let (lines, tracks) = (&mut participant.lines, &self.tracks);
+        let Participant { lines, spare, .. } = participant;
         let rtc = &mut connection.rtc;
-        let changes: Vec<(Mid, Direction)> = lines.values().filter_map(|line| direction_change(rtc, line)).collect();
+        let mut changes: Vec<(Mid, Direction)> =
+            lines.values().filter_map(|line| direction_change(rtc, line)).collect();
+        let mut added: Vec<(&mut Line, Msid)> = Vec::new();
+        for (sid, line) in lines.iter_mut().filter(|(_, line)| line.wanted && line.mid.is_none()) {
+            let Some(track) = self.tracks.get(sid) else { continue };
+            let name = Msid {
+                stream: format!("{}|{sid}", track.owner),
+                track: sid.to_string(),
+            };
+            match spare.take(line.kind, &name) {
+                Some(mid) => {
+                    renew_stream(rtc, mid);
+                    line.mid = Some(mid);
+                    changes.push((mid, Direction::SendOnly));
+                }
+                None => added.push((line, name)),
+            }
+        }
         let mut api = rtc.sdp_api();
         if channels {
             add_channels(&mut api);
@@ -182,28 +200,26 @@ impl Room {
         for (mid, direction) in changes {
             api.set_direction(mid, direction);
         }
-        for (sid, line) in lines.iter_mut().filter(|(_, line)| line.wanted && line.mid.is_none()) {
-            let Some(track) = tracks.get(sid) else { continue };
-            let stream = format!("{}|{sid}", track.owner);
-            line.mid = Some(api.add_media(
-                media_kind(line.kind),
-                Direction::SendOnly,
-                Some(stream),
-                Some(sid.to_string()),
-                None,
-            ));
+        for (line, Msid { stream, track }) in added {
+            let kind = media_kind(line.kind);
+            line.mid = Some(api.add_media(kind, Direction::SendOnly, Some(stream), Some(track), None));
         }
         if restart {
             api.ice_restart(true);
         }
         let applied = api.apply();
+        let gone = lines.values().filter(|line| line.orphaned);
+        spare
+            .retiring
+            .extend(gone.filter_map(|line| Some((line.mid?, line.kind))));
         lines.retain(|_, line| !line.orphaned);
         let Some((offer, pending)) = applied else { return };
         let credentials = match restart {
             true => (self.config.credentials)(id),
             false => connection.credentials.clone(),
         };
-        let text = sdp::finish(&offer.to_sdp_string(), &credentials);
+        let text = sdp::renamed(&offer.to_sdp_string(), &participant.spare.names);
+        let text = sdp::finish(&text, &credentials);
         if restart {
             participant.negotiation.restart_credentials = Some(credentials);
         }
@@ -264,6 +280,21 @@ impl Room {
         self.allocate(who);
         self.keyframes_wanted = true;
     }
+}
+
+/// A new SSRC for an m-line that gets another track: to its receiver it is another stream.
+fn renew_stream(rtc: &mut Rtc, mid: Mid) {
+    let mut direct = rtc.direct_api();
+    let Some((old, has_rtx)) = direct
+        .stream_tx_by_mid(mid, None)
+        .map(|s| (s.ssrc(), s.rtx().is_some()))
+    else {
+        return;
+    };
+    let main = direct.new_ssrc();
+    let rtx = std::iter::repeat_with(|| direct.new_ssrc()).find(|rtx| *rtx != main);
+    direct.remove_stream_tx(old);
+    direct.declare_stream_tx(main, rtx.filter(|_| has_rtx), mid, None);
 }
 
 /// The direction that a known m-line must change to.
