@@ -132,7 +132,10 @@ pub async fn connect(
     Ok((SignalSender(requests), event_queue))
 }
 
-#[allow(clippy::large_enum_variant, reason = "there is one for each call, on its way to its task")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one for each call, on its way to its task"
+)]
 enum Socket {
     Plain(WebSocketStream<TcpStream>),
     Tls(Box<WebSocketStream<tokio_rustls::client::TlsStream<TcpStream>>>),

@@ -4,7 +4,6 @@
 //! The server is found through the environment, which a running program does not change: each test starts a server and
 //! runs its second half in a process of its own.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 #![cfg(feature = "sound")]
 
 mod pulse;
