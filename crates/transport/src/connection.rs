@@ -28,7 +28,8 @@ use crate::api::{
 };
 use crate::data::{self, DataChannels};
 use crate::events::{Events, Handler};
-use crate::wire::{SentTrack, Wire};
+use crate::streams::SentTrack;
+use crate::wire::Wire;
 use crate::{publish, sdp, setup, stats};
 
 /// How much a data channel may hold before `send_data` waits: three large messages.

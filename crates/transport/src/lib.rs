@@ -17,6 +17,7 @@ mod sdp;
 mod sequence;
 mod setup;
 mod stats;
+mod streams;
 mod vp8;
 mod wire;
 

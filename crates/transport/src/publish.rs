@@ -17,8 +17,8 @@ use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use crate::api::{EncodedFrame, LayerConfig, SendCodec, SendTrackConfig};
 use crate::rtp_clock::{TrackClock, opus_samples};
 use crate::setup;
+use crate::streams::{Layer, Negotiated, SentTrack};
 use crate::vp8::Packetizer;
-use crate::wire::{Layer, Negotiated, SentTrack};
 
 /// Frames that may wait: a third of a second of three layers. Later ones would only add delay.
 pub(crate) const FRAMES: usize = 32;

@@ -12,7 +12,7 @@ use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 
 use crate::api::{ConnectionEvent, KeyframeAsker, ReceivedPacket, RemoteTrack};
 use crate::connection::Core;
-use crate::wire::Inbound;
+use crate::streams::Inbound;
 
 /// Packets between our task and the reader; the second's worth waits before it, where the oldest can be dropped.
 const CHANNEL: usize = 64;

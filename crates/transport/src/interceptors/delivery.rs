@@ -10,7 +10,8 @@ use rtc::interceptor::{Packet, StreamInfo, TaggedPacket};
 use super::{Belt, Stage};
 use crate::api::ReceivedPacket;
 use crate::sequence::Window;
-use crate::wire::{Inbound, Wire};
+use crate::streams::Inbound;
+use crate::wire::Wire;
 
 struct Stream {
     inbound: Arc<Inbound>,
