@@ -144,10 +144,10 @@ pub struct BotReport {
 #[non_exhaustive]
 pub enum BotError {
     /// The room's name cannot be used.
-    #[error("{0}")]
+    #[error(transparent)]
     Name(#[from] InvalidId),
     /// Signing in failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Session(#[from] SessionError),
     /// The call failed, or ended otherwise than by leaving.
     #[error("{reason}")]
