@@ -74,13 +74,13 @@ impl Room {
             let Some(track) = self.tracks.get_mut(sid) else {
                 continue;
             };
-            let Some(wish) = track.downlink_to(who).filter(|d| d.is_on()).map(|d| d.wish) else {
+            let Some((wish, held)) = track.downlink_to(who).filter(|d| d.is_on()).map(|d| (d.wish, d.held)) else {
                 continue;
             };
             match track.announcement.kind {
                 _ if track.announcement.muted => {}
                 TrackKind::Audio => sounds += 1,
-                TrackKind::Video => wanted.push((sid.clone(), track.candidate(now, wish.max_layer))),
+                TrackKind::Video => wanted.push((sid.clone(), track.candidate(now, wish.max_layer, held))),
             }
         }
         let candidates: Vec<Candidate> = wanted.iter().map(|(_, c)| *c).collect();

@@ -100,14 +100,14 @@ impl Track {
     }
 
     /// What an allocator needs to know.
-    pub fn candidate(&mut self, now: Instant, max: Layer) -> Candidate {
+    pub fn candidate(&mut self, now: Instant, max: Layer, held: bool) -> Candidate {
         let mut live: [Option<Bitrate>; 3] = [None; 3];
         for (rate, layer) in live.iter_mut().zip(&mut self.layers) {
             if layer.is_live(now) {
                 *rate = Some(layer.rate.rate(now));
             }
         }
-        Candidate { max, live }
+        Candidate { max, live, held }
     }
 
     /// The downlink to a subscriber.
