@@ -359,10 +359,7 @@ impl Shell {
             ));
         }
         self.send(CallCommand::Chat(text.to_owned()));
-        let me = self.read(|m| m.call.as_ref().and_then(|c| c.snapshot.me.clone()));
-        if let Some(me) = me {
-            self.take_chat(format!("own-{}", uuid::Uuid::new_v4()), &me, text.to_owned());
-        }
+        // It comes back as an event, like everyone's.
         Ok(())
     }
 
