@@ -52,4 +52,4 @@ busy: Busy | null,
 /**
  * The app's version.
  */
-version: string,  };
+version: string, };

@@ -77,4 +77,4 @@ invite: string,
 /**
  * The same as QR code: an SVG path's `d` on a grid of `qr_size` modules.
  */
-inviteQr: QrView | null,  };
+inviteQr: QrView | null, };

@@ -15,4 +15,4 @@ fingerprint: string,
 /**
  * The fingerprint accepted before, when the key changed: joining is blocked until the old one is removed.
  */
-changedFrom: string | null,  };
+changedFrom: string | null, };

@@ -23,4 +23,4 @@ text: string,
 /**
  * ms since 1970.
  */
-at: number,  };
+at: number, };

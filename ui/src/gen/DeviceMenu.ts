@@ -20,4 +20,4 @@ problem: string | null,
 /**
  * It is being opened.
  */
-switching: boolean,  };
+switching: boolean, };

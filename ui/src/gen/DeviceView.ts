@@ -11,4 +11,4 @@ id: string,
 /**
  * For people.
  */
-label: string,  };
+label: string, };

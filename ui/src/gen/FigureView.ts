@@ -11,4 +11,4 @@ label: string,
 /**
  * Its value with its unit.
  */
-value: string,  };
+value: string, };

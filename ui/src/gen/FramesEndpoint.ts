@@ -11,4 +11,4 @@ url: string | null,
 /**
  * Good once.
  */
-token: string,  };
+token: string, };

@@ -15,4 +15,4 @@ adminUser: string,
 /**
  * Its password.
  */
-adminPassword: string,  };
+adminPassword: string, };

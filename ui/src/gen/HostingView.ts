@@ -15,4 +15,4 @@ fingerprint: string | null,
 /**
  * It uses a throw-away folder (Try a call).
  */
-trial: boolean,  };
+trial: boolean, };

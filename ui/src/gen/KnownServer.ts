@@ -11,4 +11,4 @@ url: string,
 /**
  * The user name used there last.
  */
-user: string | null,  };
+user: string | null, };

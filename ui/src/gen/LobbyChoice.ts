@@ -23,4 +23,4 @@ microphoneOn: boolean | null,
 /**
  * Camera on.
  */
-cameraOn: boolean | null,  };
+cameraOn: boolean | null, };

@@ -54,4 +54,4 @@ network: NetworkView | null,
 /**
  * The role forbids sending: no devices are shown.
  */
-watchOnly: boolean,  };
+watchOnly: boolean, };

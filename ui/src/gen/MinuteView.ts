@@ -11,4 +11,4 @@ quality: string,
 /**
  * 0 to 1.
  */
-level: number,  };
+level: number, };

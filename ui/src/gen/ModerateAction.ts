@@ -12,4 +12,4 @@ sid: string,
 /**
  * What.
  */
-action: ModerateKind,  };
+action: ModerateKind, };

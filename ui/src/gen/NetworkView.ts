@@ -11,4 +11,4 @@ verdict: string,
 /**
  * Why, in words and figures.
  */
-reason: string,  };
+reason: string, };

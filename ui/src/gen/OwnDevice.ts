@@ -15,4 +15,4 @@ busy: boolean,
 /**
  * Why it is not on, with the next step.
  */
-problem: string | null,  };
+problem: string | null, };

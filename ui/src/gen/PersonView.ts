@@ -69,4 +69,4 @@ volume: number,
 /**
  * Its connection is being restored.
  */
-reconnecting: boolean,  };
+reconnecting: boolean, };

@@ -11,4 +11,4 @@ size: number,
 /**
  * SVG path data, one unit a module.
  */
-path: string,  };
+path: string, };

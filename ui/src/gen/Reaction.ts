@@ -11,4 +11,4 @@ emoji: string,
 /**
  * When, ms since 1970.
  */
-at: number,  };
+at: number, };

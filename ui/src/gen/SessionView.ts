@@ -23,4 +23,4 @@ administrator: boolean,
 /**
  * Tokens are in a file (0600), for want of a keychain.
  */
-secretsInFile: boolean,  };
+secretsInFile: boolean, };

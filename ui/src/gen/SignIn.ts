@@ -15,4 +15,4 @@ user: string,
 /**
  * Password.
  */
-password: string,  };
+password: string, };

@@ -41,4 +41,4 @@ verdict: string,
 /**
  * Figures: label and value.
  */
-figures: Array<FigureView>,  };
+figures: Array<FigureView>, };

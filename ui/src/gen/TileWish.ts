@@ -15,4 +15,4 @@ width: number,
 /**
  * Shown height in device pixels.
  */
-height: number,  };
+height: number, };

@@ -16,4 +16,4 @@ kind: string,
 /**
  * A command without arguments to offer, with its label.
  */
-action: ToastAction | null,  };
+action: ToastAction | null, };

@@ -11,4 +11,4 @@ label: string,
 /**
  * The command.
  */
-command: string,  };
+command: string, };

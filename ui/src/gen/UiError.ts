@@ -23,4 +23,4 @@ field: string | null,
 /**
  * Wait so many seconds before trying again.
  */
-retryAfter: number | null,  };
+retryAfter: number | null, };

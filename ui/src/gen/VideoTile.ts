@@ -23,4 +23,4 @@ mirror: boolean,
 /**
  * No picture at the moment: the connection is too weak, or nothing came yet.
  */
-stalled: boolean,  };
+stalled: boolean, };
