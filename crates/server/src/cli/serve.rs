@@ -19,7 +19,7 @@ pub(super) struct Serve {
     /// Where REST and signalling listen. Port 0 picks one.
     #[arg(long, env = "CONFAB_LISTEN", default_value = "127.0.0.1:7880")]
     listen: SocketAddr,
-    /// UDP and TCP port of all media. 0 picks one.
+    /// UDP port of all media; ICE-TCP takes the next one. 0 picks two that are free.
     #[arg(long, env = "CONFAB_MEDIA_PORT", default_value_t = 7882)]
     media_port: u16,
     #[command(flatten)]
