@@ -6,6 +6,8 @@
 //! the machine. What a participant may send is checked here, packet by packet,
 //! against the grants it was handed.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod allocation;
 mod connection;
 mod counters;
